@@ -1,0 +1,1 @@
+"""Entity-Aligned Translation (EAT) for spaCy."""
