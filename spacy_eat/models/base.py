@@ -5,26 +5,39 @@ of responses out) that never raises for a single prompt: where a request
 failed, an `LLMError` stands in the place of the response.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from ..types import LLMError, Prompt, Response, Usage
+from ..types import Prompt, Response, Usage
+from .cache import RequestCache, digest
+
+# Answers are stored at least this often (seconds) while a batch is running,
+# so that a killed run loses little of what was paid for.
+STORE_EVERY = 1.0
 
 
 class Backend(ABC):
-    """An LLM. Subclasses implement `generate` for a flat batch of prompts."""
+    """An LLM. Subclasses implement `generate` for a flat batch of prompts;
+    identical prompts and cached answers never reach it.
 
-    def __init__(self) -> None:
+    cache (Optional[RequestCache]): Where answers are kept, None for nowhere.
+    """
+
+    def __init__(self, cache: RequestCache | None = None) -> None:
+        self.cache = cache
         self.usage = Usage()
 
     @abstractmethod
-    def generate(self, prompts: Sequence[Prompt]) -> Sequence[Response]:
+    def generate(self, prompts: Sequence[Prompt]) -> Iterable[Response]:
         """Answer a batch of prompts.
 
-        prompts (Sequence[Prompt]): At least one.
-        RETURNS (Sequence[Response]): One per prompt, in order: the answer, or
-            an `LLMError` in its place.
+        prompts (Sequence[Prompt]): At least one, all different.
+        RETURNS (Iterable[Response]): One per prompt, in order: the answer, or
+            an `LLMError` in its place. A lazy iterable is stored in the cache
+            as it goes.
         """
 
     @property
@@ -40,13 +53,35 @@ class Backend(ABC):
         RETURNS (Iterable[Iterable[Any]]): For each doc its responses.
         """
         groups = [[p if isinstance(p, Prompt) else Prompt(str(p)) for p in group] for group in prompts]
-        flat = [prompt for group in groups for prompt in group]
-        answers = list(self.generate(flat)) if flat else []
-        if len(answers) != len(flat):
-            raise LLMError(f"{type(self).__name__} gave {len(answers)} responses to {len(flat)} prompts")
-        out: list[list[Response]] = []
-        position = 0
-        for group in groups:
-            out.append(answers[position : position + len(group)])
-            position += len(group)
-        return out
+        if not any(groups):
+            return [[] for _ in groups]
+        identity = digest(self.identity).hex()
+        keyed = [[(_digest(identity, prompt), prompt) for prompt in group] for group in groups]
+        asked = dict(pair for group in keyed for pair in group)
+        answers: dict[bytes, Response] = dict(self.cache.get(list(asked))) if self.cache else {}
+        self.usage.cached += sum(key in answers for group in keyed for key, _ in group)
+        answers.update(self._generate({key: p for key, p in asked.items() if key not in answers}))
+        return [[answers[key] for key, _ in group] for group in keyed]
+
+    def _generate(self, asked: dict[bytes, Prompt]) -> dict[bytes, Response]:
+        """Have the prompts answered, and keep what succeeded."""
+        answers: dict[bytes, Response] = {}
+        fresh: dict[bytes, str] = {}
+        stored = time.monotonic()
+        try:
+            for key, answer in zip(asked, self.generate(list(asked.values())) if asked else (), strict=True):
+                answers[key] = answer
+                if isinstance(answer, str):
+                    fresh[key] = answer
+                if self.cache and time.monotonic() - stored > STORE_EVERY:
+                    self.cache.put(fresh)
+                    fresh, stored = {}, time.monotonic()
+        finally:
+            if self.cache and fresh:
+                self.cache.put(fresh)
+        return answers
+
+
+def _digest(identity: str, prompt: Prompt) -> bytes:
+    completion = prompt.completion and asdict(prompt.completion)
+    return digest(identity, prompt, prompt.messages, completion, prompt.schema, prompt.turns)
