@@ -1,0 +1,593 @@
+"""From an LLM's answers to offsets of the source text.
+
+`find` turns one answer into the slices of the source it can mean, `align`
+chooses jointly for all entities of a sentence, `select` keeps the best spans
+that do not overlap. Pure functions: no LLM, no spaCy. Whatever was answered,
+every span is a verbatim slice of the source, or there is none.
+"""
+
+import heapq
+import math
+import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from itertools import count, pairwise
+from typing import Literal
+
+import numpy
+from rapidfuzz import fuzz
+from rapidfuzz.distance import Levenshtein
+from scipy.optimize import linear_sum_assignment
+
+from .normalize import Folded, fold, is_mark
+from .types import Alignment, AlignmentStatus, Candidate, EnglishEntity
+
+MAX_ANSWER = 256  # longest answer that is looked for, in characters: no name is longer
+
+# How much an exact, variant or fuzzy match is worth; fuzzy times its similarity.
+_QUALITY: dict[AlignmentStatus, float] = {"exact": 1.0, "variant": 0.95, "fuzzy": 0.9}
+# What a further, unmentioned occurrence keeps of its name's score: in gold
+# Chinese and Japanese data 94 % of those outside longer names are entities.
+_REPEAT = 0.94
+# An answer without a log-probability counts half of the one before it.
+_RANK = math.log(0.5)
+# Search nodes after which `align` settles for the best it can repair.
+_MAX_NODES = 64
+
+_GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
+_PAIRS = dict(zip("（(「『《〈【〔［[“‘", "）)」』》〉】〕］]”’", strict=True))
+_OPENERS = {closer: opener for opener, closer in _PAIRS.items()}
+# Words around a name that an LLM adds or leaves out. They are only taken off
+# where the answer as a whole is not in the source.
+_TITLES = """
+    さん さま 様 氏 君 くん ちゃん 殿 先生 選手 監督 教授 博士 大統領 首相 総統 議員 会長 社長 知事 市長
+    女士 小姐 老师 总统 主席 总理 部长 议员 教练 Mr. Mrs. Ms. Dr. Prof.
+    株式会社 有限会社 (株) 有限公司 股份有限公司 集团有限公司 公司
+"""
+# Characters that tell names apart: 第一次 is not 第二次, 東ドイツ not 西ドイツ.
+_CONTRASTS = "一二三四五六七八九十百千万東西南北上下左右前後新旧男女"
+
+
+@dataclass(frozen=True)
+class Match:
+    """A slice of the source that an answer can mean.
+
+    start, end (int): Characters of the source, half open.
+    status (AlignmentStatus): "exact", "variant" or "fuzzy".
+    similarity (float): 1.0 for exact; else one minus the edit distance of
+        answer and slice, both folded, over the longer one's length.
+    """
+
+    start: int
+    end: int
+    status: AlignmentStatus
+    similarity: float
+
+
+def find(source: str, answer: str, *, min_similarity: float = 0.8) -> list[Match]:
+    """Find what an answer says in the source.
+
+    The first way that finds anything gives all the matches:
+
+    1. the answer as it stands ("exact");
+    2. in another spelling ("variant"): width, case, accents, traditional,
+       simplified or Japanese characters; spaces, middle dots, hyphens, quotes
+       and brackets more or less; a gloss in brackets, a title or a company
+       form more or less;
+    3. the slice most similar to it ("fuzzy"), with the same numbers and
+       numerals, if the answer has three characters or more.
+
+    No match starts or ends within a Latin word or a number, within what was
+    one character before folding, or before a combining mark, ー or a small
+    kana. Within a run of katakana only an exact match is taken, and only where
+    there is no other.
+
+    source (str): The source text.
+    answer (str): What the LLM answered.
+    min_similarity (float): Least similarity of a fuzzy match, 0.0 to 1.0;
+        above 1.0 there are none.
+    RETURNS (List[Match]): In the order of the text, none overlapping another.
+    """
+    answer = answer.strip()
+    if not answer or not source or len(answer) > MAX_ANSWER:
+        return []
+    exact = [(i, i + len(answer)) for i in _occurrences(source, answer)]
+    exact = [span for span in exact if not _cuts_word(source, *span)]
+    if exact:
+        whole = [span for span in exact if not _cuts_katakana(source, *span)]
+        return [Match(start, end, "exact", 1.0) for start, end in _apart(whole or exact)]
+    folded = _fold_source(source)
+    wanted = fold(answer).text
+    for text in _wordings(answer):
+        spans = _search(source, folded, text) or _search(source, _without_glosses(source), text)
+        if spans:
+            return [
+                Match(start, end, "variant", _similarity(wanted, source[start:end])) for start, end in spans
+            ]
+    return _find_similar(source, folded, wanted, min_similarity)
+
+
+def align(
+    source: str,
+    entities: Sequence[EnglishEntity],
+    answers: Sequence[Sequence[Candidate]],
+    *,
+    mentions: Literal["all", "aligned"] = "all",
+    min_similarity: float = 0.8,
+    min_score: float = 0.0,
+    none_logprob: float = -10.0,
+) -> list[Alignment]:
+    """Choose the source spans of all English entities of a sentence together.
+
+    Every (entity, candidate, match) is an option, worth the candidate's
+    log-probability plus the logarithm of the match's quality, above
+    `none_logprob`. Of all ways to give each entity one option or none, such
+    that no two spans overlap, the one worth most is taken (linear assignment,
+    and branch and bound over the overlaps). So a name is not found inside a
+    longer one (京都 in 東京都), and two names do not share a span. Mentions of
+    one English name take its source occurrences in order; a mention too many
+    stays without a span and does not take another name's.
+
+    An option's score is the share of its candidate among all candidates of
+    the entity and none (softmax), times the match's quality: exact 1.0,
+    variant 0.95, fuzzy 0.9 × similarity. Without log-probabilities the first
+    candidate's share counts as 1.0, each further one's as half of the last.
+
+    source (str): The source text.
+    entities (Sequence[EnglishEntity]): The English entities, in any order.
+    answers (Sequence[Sequence[Candidate]]): For each entity its candidates,
+        best first. An empty text is the answer "none"; its log-probability
+        takes the place of `none_logprob` where it is higher.
+    mentions (Literal["all", "aligned"]): "all" adds further occurrences of an
+        aligned span's text, where they stand free: not within a longer word,
+        name or (in Japanese) run of Han characters, not one character long.
+    min_similarity (float): Least similarity of a fuzzy match.
+    min_score (float): Options with a lower score are dropped, 0.0 to 1.0.
+    none_logprob (float): Log-probability (nats) that an option must exceed.
+    RETURNS (List[Alignment]): Sorted by start; none overlaps another. An
+        entity without one is unaligned.
+    """
+    if len(entities) != len(answers):
+        raise ValueError(f"{len(entities)} entities, but answers for {len(answers)}")
+    found: dict[str, list[Match]] = {}
+    limit = 2 * len(entities) + 8
+    options: list[dict[tuple[int, int], _Option]] = []
+    for candidates in answers:
+        for text in {candidate.text for candidate in candidates} - found.keys():
+            found[text] = find(source, text, min_similarity=min_similarity)
+        options.append(_options(source, candidates, found, none_logprob, min_score, limit))
+    chosen = _assign([_name(entity) for entity in entities], options)
+    aligned = [
+        Alignment(start, end, option.status, option.score, entity)
+        for entity, (start, end), option in _in_order(entities, chosen)
+    ]
+    if mentions == "all":
+        aligned += _repeats(source, aligned)
+    return sorted(aligned, key=lambda alignment: (alignment.start, alignment.end))
+
+
+def select(alignments: Sequence[Alignment]) -> list[Alignment]:
+    """Keep the alignments of the highest total score that do not overlap.
+
+    Weighted interval scheduling. Among equals the longer span wins, then the
+    one that was mentioned, then the earlier one.
+
+    alignments (Sequence[Alignment]): In any order, of one source.
+    RETURNS (List[Alignment]): Sorted by start.
+    """
+    ordered = sorted(
+        (alignment for alignment in alignments if alignment.start < alignment.end),
+        key=lambda a: (a.end, a.start, a.entity, not a.mentioned),
+    )
+    ends = [alignment.end for alignment in ordered]
+    # best[i]: (score, characters, mentioned) and choice over the first i alignments
+    best: list[tuple[float, int, int]] = [(0.0, 0, 0)]
+    taken: list[int | None] = [None]
+    for i, alignment in enumerate(ordered):
+        before = bisect_right(ends, alignment.start, hi=i)
+        score, size, mentioned = best[before]
+        gain = (
+            round(score + alignment.score, 9),
+            size + alignment.end - alignment.start,
+            mentioned + alignment.mentioned,
+        )
+        better = gain > best[i]
+        best.append(gain if better else best[i])
+        taken.append(before if better else None)
+    kept = []
+    i = len(ordered)
+    while i:
+        before_i = taken[i]
+        if before_i is None:
+            i -= 1
+        else:
+            kept.append(ordered[i - 1])
+            i = before_i
+    return kept[::-1]
+
+
+# --- Finding ---------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _fold_source(source: str) -> Folded:
+    return fold(source)
+
+
+@lru_cache(maxsize=4)
+def _without_glosses(source: str) -> Folded:
+    """The source folded without what stands in round or square brackets."""
+    folded = _fold_source(source)
+    keep = [True] * len(folded.text)
+    for gloss in _GLOSS.finditer(source):
+        i = bisect_left(folded.starts, gloss.start())
+        j = bisect_left(folded.starts, gloss.end())
+        keep[i:j] = [False] * (j - i)
+    kept = [i for i, k in enumerate(keep) if k]
+    return Folded(
+        "".join(folded.text[i] for i in kept),
+        [folded.starts[i] for i in kept],
+        [folded.ends[i] for i in kept],
+    )
+
+
+def _wordings(answer: str) -> Iterator[str]:
+    """The folded answer, then with less and less around the name."""
+    bare = _GLOSS.sub("", answer)
+    glosses = [gloss.group()[1:-1] for gloss in _GLOSS.finditer(answer)]
+    seen = set()
+    for wording in (answer, answer.strip("。、，．.,;；:：!！?？"), bare):
+        text = fold(wording).text
+        if text and text not in seen:
+            seen.add(text)
+            yield text
+    for text in [*seen]:
+        for title in _titles():
+            for name in (text.removesuffix(title), text.removeprefix(title)):
+                if len(name) >= 2 and name not in seen:
+                    seen.add(name)
+                    yield name
+    for gloss in glosses:
+        text = fold(gloss).text
+        if len(text) >= 2 and text not in seen:
+            seen.add(text)
+            yield text
+
+
+def _search(source: str, folded: Folded, text: str) -> list[tuple[int, int]]:
+    """All places of a folded text, whole words, brackets balanced."""
+    spans = []
+    for i in _occurrences(folded.text, text):
+        span = folded.span(i, i + len(text))
+        span = span and _balance(source, *span)
+        if span and not _cuts_word(source, *span) and not _cuts_katakana(source, *span):
+            spans.append(span)
+    return _apart(spans)
+
+
+def _find_similar(source: str, folded: Folded, wanted: str, min_similarity: float) -> list[Match]:
+    """The most similar slice, wherever it stands."""
+    if len(wanted) < 3 or not folded.text:
+        return []
+    # The best window of the answer's length is near the best slice.
+    window = fuzz.partial_ratio_alignment(wanted, folded.text, score_cutoff=80 * min_similarity)
+    if window is None:
+        return []
+    numbers = _contrasts(wanted)
+    slack = max(1, round(len(wanted) * (1 - min_similarity)))
+    best: tuple[float, int, int] | None = None
+    for i in range(max(0, window.dest_start - slack), window.dest_start + slack + 1):
+        for j in range(
+            max(i + 2, window.dest_end - slack), min(len(folded.text), window.dest_end + slack) + 1
+        ):
+            text = folded.text[i:j]
+            similarity = Levenshtein.normalized_similarity(wanted, text, score_cutoff=min_similarity)
+            if similarity < min_similarity or (best and similarity <= best[0]):
+                continue
+            if _contrasts(text) == numbers and _search(source, folded, text):
+                best = similarity, i, j
+    if best is None:
+        return []
+    similarity, i, j = best
+    spans = _search(source, folded, folded.text[i:j])
+    return [Match(start, end, "fuzzy", similarity) for start, end in spans]
+
+
+@cache
+def _titles() -> list[str]:
+    return sorted({fold(title).text for title in _TITLES.split()}, key=len, reverse=True)
+
+
+@cache
+def _contrasting() -> frozenset[str]:
+    return frozenset(fold(_CONTRASTS).text)
+
+
+def _contrasts(text: str) -> list[str]:
+    return sorted(c for c in text if c.isnumeric() or c in _contrasting())
+
+
+def _similarity(wanted: str, slice_: str) -> float:
+    return Levenshtein.normalized_similarity(wanted, fold(slice_).text)
+
+
+def _occurrences(text: str, part: str) -> Iterator[int]:
+    start = text.find(part)
+    while start >= 0:
+        yield start
+        start = text.find(part, start + 1)
+
+
+def _apart(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Without those that overlap an earlier one."""
+    kept: list[tuple[int, int]] = []
+    for start, end in spans:
+        if not kept or start >= kept[-1][1]:
+            kept.append((start, end))
+    return kept
+
+
+def _balance(source: str, start: int, end: int) -> tuple[int, int] | None:
+    """Take in the partner of a bracket that stands right outside a slice.
+
+    RETURNS (Optional[Tuple[int, int]]): The slice, None if a bracket in it
+        has its partner elsewhere.
+    """
+    unopened: list[str] = []
+    unclosed: list[str] = []
+    for char in source[start:end]:
+        if char in _PAIRS:
+            unclosed.append(char)
+        elif char in _OPENERS:
+            if unclosed:
+                if unclosed.pop() != _OPENERS[char]:
+                    return None
+            else:
+                unopened.append(char)
+    for char in reversed(unclosed):
+        if source[end : end + 1] != _PAIRS[char]:
+            return None
+        end += 1
+    for char in unopened:
+        if not start or source[start - 1] != _OPENERS[char]:
+            return None
+        start -= 1
+    return start, end
+
+
+# --- Boundaries ------------------------------------------------------------
+
+
+@lru_cache(maxsize=1 << 14)
+def _script(char: str) -> str:
+    """What a character is to the one beside it: "word" (Latin, Greek or
+    Cyrillic letter, digit), "katakana", "han", or "" for all else."""
+    if char.isdecimal():
+        return "word"
+    if char in "ーｰ":
+        return "katakana"
+    name = unicodedata.name(char, "")
+    if char.isalpha() and name.startswith(("LATIN", "GREEK", "CYRILLIC", "FULLWIDTH LATIN")):
+        return "word"
+    if char.isalpha() and name.startswith(("KATAKANA", "HALFWIDTH KATAKANA")):
+        return "katakana"
+    if name.startswith("CJK") or char in "々〆〇":
+        return "han"
+    return ""
+
+
+def _continues(source: str, position: int, script: str) -> bool:
+    """Whether the characters on both sides of a position are of a script."""
+    return (
+        0 < position < len(source)
+        and _script(source[position - 1]) == script
+        and _script(source[position]) == script
+    )
+
+
+def _cuts_word(source: str, start: int, end: int) -> bool:
+    """Whether a slice starts or ends where no name can."""
+    return any(
+        _continues(source, position, "word")
+        or (0 < position < len(source) and (is_mark(source[position]) or source[position] in _ATTACHED))
+        for position in (start, end)
+    )
+
+
+_ATTACHED = frozenset("ーｰ々ゝゞヽヾァィゥェォッャュョヮぁぃぅぇぉっゃゅょゎｧｨｩｪｫｯｬｭｮ")
+
+
+def _cuts_katakana(source: str, start: int, end: int) -> bool:
+    return _continues(source, start, "katakana") or _continues(source, end, "katakana")
+
+
+_HIRAGANA = re.compile("[ぁ-ゖ]")
+_JOINER = re.compile(r"[ \u00a0・･·=＝゠-]")
+
+
+def _stands_free(source: str, start: int, end: int) -> bool:
+    """Whether a slice is likely a name by itself, not a part of a longer one.
+
+    In gold Japanese data a second occurrence of a name that goes on in Han
+    characters is a name by itself in 25 % of cases, else in 90 %. Chinese has
+    nothing to go by.
+    """
+    if end - start < 2 or _cuts_word(source, start, end) or _cuts_katakana(source, start, end):
+        return False
+    han = _continues(source, start, "han") or _continues(source, end, "han")
+    return not (han and _HIRAGANA.search(source))
+
+
+# --- Assignment ------------------------------------------------------------
+
+_Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A span an entity can take: what it is worth above none, in nats."""
+
+    worth: float
+    score: float
+    status: AlignmentStatus
+
+
+def _name(entity: EnglishEntity) -> str:
+    return " ".join(entity.text.casefold().split())
+
+
+def _options(
+    source: str,
+    candidates: Sequence[Candidate],
+    found: dict[str, list[Match]],
+    none_logprob: float,
+    min_score: float,
+    limit: int,
+) -> dict[_Span, _Option]:
+    """What one entity can take, the best option for each span."""
+    texts: dict[str, float] = {}
+    told = False
+    for rank, candidate in enumerate(candidates):
+        if candidate.logprob is None:
+            logprob = rank * _RANK
+        elif math.isnan(candidate.logprob):
+            continue
+        else:
+            told = True
+            logprob = max(-1e3, min(1e3, candidate.logprob))
+        if not candidate.text.strip():
+            none_logprob = max(none_logprob, logprob) if candidate.logprob is not None else none_logprob
+        else:
+            texts[candidate.text] = max(logprob, texts.get(candidate.text, -math.inf))
+    if not texts:
+        return {}
+    top = max(none_logprob, *texts.values())
+    total = sum(math.exp(logprob - top) for logprob in (none_logprob, *texts.values()))
+    options: dict[_Span, _Option] = {}
+    for text, logprob in texts.items():
+        share = math.exp(logprob - top) / total if told else math.exp(logprob)
+        for order, match in enumerate(found[text][:limit]):
+            quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
+            score = share * quality
+            if score < min_score:
+                continue
+            # Of equal options the free one, then the longer one, then the earlier one.
+            tie = 1e-4 * _stands_free(source, match.start, match.end)
+            tie += 1e-6 * (match.end - match.start) - 1e-9 * order
+            option = _Option(logprob - none_logprob + math.log(quality) + tie, score, match.status)
+            span = match.start, match.end
+            if option.worth > 0 and (span not in options or option.worth > options[span].worth):
+                options[span] = option
+    return options
+
+
+def _assign(
+    names: Sequence[str], options: Sequence[dict[_Span, _Option]]
+) -> dict[int, tuple[_Span, _Option]]:
+    """Give entities spans that do not overlap, for the highest total worth.
+
+    Linear assignment bounds the worth of any choice; where it takes two spans
+    that overlap, the search goes on without the one and without the other,
+    best bound first. The first choice without overlap is the best one.
+    """
+    repeated = {i for i, name in enumerate(names) if name in names[:i]}
+    ties = count()
+    queue: list[tuple[float, int, frozenset[tuple[int, _Span]], dict[int, _Span]]] = []
+
+    def push(forbidden: frozenset[tuple[int, _Span]]) -> None:
+        worth, choice = _relaxed(options, repeated, forbidden)
+        heapq.heappush(queue, (-worth, next(ties), forbidden, choice))
+
+    push(frozenset())
+    for _ in range(_MAX_NODES):
+        _, _, forbidden, choice = heapq.heappop(queue)
+        conflict = _conflict(choice)
+        if conflict is None:
+            break
+        for entity in conflict:
+            push(forbidden | {(entity, choice[entity])})
+    else:
+        choice = _repair(choice, options)
+    return {entity: (span, options[entity][span]) for entity, span in choice.items()}
+
+
+def _relaxed(
+    options: Sequence[dict[_Span, _Option]], repeated: set[int], forbidden: frozenset[tuple[int, _Span]]
+) -> tuple[float, dict[int, _Span]]:
+    """The best choice of different spans, which may overlap.
+
+    A repeated mention can also share its name's span, for hardly less than a
+    span of its own is worth: so it takes a second occurrence where there is
+    one, and no other name's span where there is none.
+    """
+    spans = sorted({span for spans in options for span in spans})
+    column = {span: i for i, span in enumerate(spans)}
+    rows, width = len(options), len(spans)
+    cost = numpy.full((rows, width + rows), numpy.inf)
+    for entity, of_entity in enumerate(options):
+        best = 0.0
+        for span, option in of_entity.items():
+            if (entity, span) not in forbidden:
+                cost[entity, column[span]] = -option.worth
+                best = max(best, option.worth)
+        cost[entity, width + entity] = -max(0.0, best - 1e-3) if entity in repeated else 0.0
+    chosen_rows, chosen = linear_sum_assignment(cost)
+    choice = {int(e): spans[c] for e, c in zip(chosen_rows, chosen, strict=True) if c < width}
+    return -float(cost[chosen_rows, chosen].sum()), choice
+
+
+def _conflict(choice: dict[int, _Span]) -> tuple[int, int] | None:
+    ordered = sorted(choice, key=lambda entity: choice[entity])
+    for a, b in pairwise(ordered):
+        if choice[b][0] < choice[a][1]:
+            return a, b
+    return None
+
+
+def _repair(choice: dict[int, _Span], options: Sequence[dict[_Span, _Option]]) -> dict[int, _Span]:
+    """Keep of a choice with overlaps what is worth most without them."""
+    kept = select(
+        [Alignment(*span, "exact", options[entity][span].worth, entity) for entity, span in choice.items()]
+    )
+    return {alignment.entity: (alignment.start, alignment.end) for alignment in kept}
+
+
+def _in_order(
+    entities: Sequence[EnglishEntity], chosen: dict[int, tuple[_Span, _Option]]
+) -> Iterator[tuple[int, _Span, _Option]]:
+    """Give the mentions of one name its spans in the order of both texts."""
+    groups: dict[str, list[int]] = {}
+    for i in sorted(range(len(entities)), key=lambda i: (entities[i].start_char, i)):
+        groups.setdefault(_name(entities[i]), []).append(i)
+    for group in groups.values():
+        spans = sorted(chosen[i] for i in group if i in chosen)
+        for i, (span, option) in zip(group, spans, strict=False):
+            yield i, span, option
+
+
+def _repeats(source: str, aligned: Sequence[Alignment]) -> list[Alignment]:
+    """Further occurrences of aligned spans' texts, longer texts first."""
+    taken = sorted((a.start, a.end) for a in aligned)
+    repeats: list[Alignment] = []
+    seen: set[str] = set()
+    for alignment in sorted(aligned, key=lambda a: (a.start - a.end, -a.score, a.start)):
+        text = source[alignment.start : alignment.end]
+        if text in seen:
+            continue
+        seen.add(text)
+        free = []
+        for start in _occurrences(source, text):
+            span = start, start + len(text)
+            i = bisect_left(taken, span)
+            if (i and taken[i - 1][1] > start) or (i < len(taken) and taken[i][0] < span[1]):
+                continue
+            if _stands_free(source, *span):
+                free.append(span)
+        for span in _apart(free):
+            score = alignment.score * _REPEAT
+            repeats.append(replace(alignment, start=span[0], end=span[1], score=score, mentioned=False))
+        taken = sorted([*taken, *_apart(free)])
+    return repeats
