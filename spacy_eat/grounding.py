@@ -38,8 +38,11 @@ _RANK = math.log(0.5)
 _MAX_NODES = 64
 
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
-_PAIRS = dict(zip("（(「『《〈【〔［[“‘", "）)」』》〉】〕］]”’", strict=True))
-_OPENERS = {closer: opener for opener, closer in _PAIRS.items()}
+_LAST_GLOSS = re.compile(rf"\s*(?:{_GLOSS.pattern})\s*$")
+# Opening and closing brackets and quotes; those that belong together have one value.
+_OPENERS = dict(zip("（(「『《〈【〔［[“", "))」』》〉】〕]]”", strict=True))
+_CLOSERS = dict(zip("）)」』》〉】〕］]”", "))」』》〉】〕]]”", strict=True))
+_BRACKETS = frozenset([*_OPENERS, *_CLOSERS, '"'])
 # Words around a name that an LLM adds or leaves out. They are only taken off
 # where the answer as a whole is not in the source.
 _TITLES = """
@@ -47,6 +50,10 @@ _TITLES = """
     女士 小姐 老师 总统 主席 总理 部长 议员 教练 Mr. Mrs. Ms. Dr. Prof.
     株式会社 有限会社 (株) 有限公司 股份有限公司 集团有限公司 公司
 """
+_PARTICLES = "のはがをにとでも的"
+# What no name starts or ends with.
+_EDGES = frozenset("，、；：,;: \t\n\r\u3000\u00a0")
+_AFTER_STOP = frozenset([*_CLOSERS, *' \n\r\u3000"'])
 # Characters that tell names apart: 第一次 is not 第二次, 東ドイツ not 西ドイツ.
 _CONTRASTS = "一二三四五六七八九十百千万東西南北上下左右前後新旧男女"
 
@@ -72,7 +79,8 @@ def find(source: str, answer: str, *, min_similarity: float = 0.8) -> list[Match
 
     The first way that finds anything gives all the matches:
 
-    1. the answer as it stands ("exact");
+    1. the answer as it stands ("exact"; "variant" without quotes or brackets
+       around it, and commas or a full stop at its ends);
     2. in another spelling ("variant"): width, case, accents, traditional,
        simplified or Japanese characters; spaces, middle dots, hyphens, quotes
        and brackets more or less; a gloss in brackets, a title or a company
@@ -92,11 +100,15 @@ def find(source: str, answer: str, *, min_similarity: float = 0.8) -> list[Match
     RETURNS (List[Match]): In the order of the text, none overlapping another.
     """
     answer = answer.strip()
-    if not answer or not source or len(answer) > MAX_ANSWER:
+    if not source or len(answer) > MAX_ANSWER or not any(char.isalnum() for char in answer):
         return []
     exact = [(i, i + len(answer)) for i in _occurrences(source, answer)]
     exact = [span for span in exact if not _cuts_word(source, *span)]
     if exact:
+        for span in exact:
+            start, end = _trim(source, *span)
+            if (start, end) != span:
+                return [replace(match, status="variant") for match in find(source, source[start:end])]
         whole = [span for span in exact if not _cuts_katakana(source, *span)]
         return [Match(start, end, "exact", 1.0) for start, end in _apart(whole or exact)]
     folded = _fold_source(source)
@@ -236,25 +248,20 @@ def _without_glosses(source: str) -> Folded:
 
 def _wordings(answer: str) -> Iterator[str]:
     """The folded answer, then with less and less around the name."""
-    bare = _GLOSS.sub("", answer)
-    glosses = [gloss.group()[1:-1] for gloss in _GLOSS.finditer(answer)]
-    seen = set()
-    for wording in (answer, answer.strip("。、，．.,;；:：!！?？"), bare):
-        text = fold(wording).text
-        if text and text not in seen:
-            seen.add(text)
-            yield text
-    for text in [*seen]:
-        for title in _titles():
-            for name in (text.removesuffix(title), text.removeprefix(title)):
-                if len(name) >= 2 and name not in seen:
-                    seen.add(name)
-                    yield name
-    for gloss in glosses:
-        text = fold(gloss).text
-        if len(text) >= 2 and text not in seen:
-            seen.add(text)
-            yield text
+    whole = answer[slice(*_trim(answer, 0, len(answer)))]
+    glosses = [gloss.group()[1:-1] for gloss in _GLOSS.finditer(whole)]
+    wordings = [whole, answer, _LAST_GLOSS.sub("", whole), _GLOSS.sub("", whole)]
+    names = [text for text in map(_fold_text, wordings) if text]
+    for name in tuple(names):
+        for word in _titles():
+            names += [rest for rest in (name.removesuffix(word), name.removeprefix(word)) if len(rest) >= 2]
+        names += [name.removesuffix(particle) for particle in _PARTICLES if len(name) > 2]
+    names += [text for text in map(_fold_text, glosses) if len(text) >= 2]
+    yield from dict.fromkeys(names)
+
+
+def _fold_text(text: str) -> str:
+    return fold(text).text
 
 
 def _search(source: str, folded: Folded, text: str) -> list[tuple[int, int]]:
@@ -278,22 +285,31 @@ def _find_similar(source: str, folded: Folded, wanted: str, min_similarity: floa
         return []
     numbers = _contrasts(wanted)
     slack = max(1, round(len(wanted) * (1 - min_similarity)))
-    best: tuple[float, int, int] | None = None
+    best = min_similarity - 1e-9, 0, 0, 0
     for i in range(max(0, window.dest_start - slack), window.dest_start + slack + 1):
         for j in range(
             max(i + 2, window.dest_end - slack), min(len(folded.text), window.dest_end + slack) + 1
         ):
             text = folded.text[i:j]
-            similarity = Levenshtein.normalized_similarity(wanted, text, score_cutoff=min_similarity)
-            if similarity < min_similarity or (best and similarity <= best[0]):
+            # Of equal slices one as long as the answer: more often a character differs than is missing.
+            similarity = Levenshtein.normalized_similarity(wanted, text)
+            rank = similarity, -abs(len(text) - len(wanted)), -i, j
+            if rank <= best or not _same_ends(wanted, text) or _contrasts(text) != numbers:
                 continue
-            if _contrasts(text) == numbers and _search(source, folded, text):
-                best = similarity, i, j
-    if best is None:
-        return []
-    similarity, i, j = best
-    spans = _search(source, folded, folded.text[i:j])
+            if _search(source, folded, text):
+                best = rank
+    similarity, _, i, j = best
+    spans = _search(source, folded, folded.text[-i:j]) if j else []
     return [Match(start, end, "fuzzy", similarity) for start, end in spans]
+
+
+def _same_ends(wanted: str, text: str) -> bool:
+    """Whether where two texts differ at an end, a letter of a script stands
+    for another of it: not 美国的 for 美国，"""
+    return all(
+        a == b or (_script(a) and _script(a) == _script(b))
+        for a, b in ((wanted[0], text[0]), (wanted[-1], text[-1]))
+    )
 
 
 @cache
@@ -330,31 +346,70 @@ def _apart(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return kept
 
 
+def _partners(text: str) -> dict[int, int]:
+    """For each bracket or straight quote that has a partner, where that is."""
+    unclosed: list[int] = []
+    partners: dict[int, int] = {}
+    quote: int | None = None
+    for i, char in enumerate(text):
+        opener: int | None = None
+        if char in _OPENERS:
+            unclosed.append(i)
+        elif char in _CLOSERS:
+            if unclosed and _OPENERS[text[unclosed[-1]]] == _CLOSERS[char]:
+                opener = unclosed.pop()
+        elif char == '"':
+            opener, quote = (quote, None) if quote is not None else (None, i)
+        if opener is not None:
+            partners[opener], partners[i] = i, opener
+    return partners
+
+
 def _balance(source: str, start: int, end: int) -> tuple[int, int] | None:
     """Take in the partner of a bracket that stands right outside a slice.
 
     RETURNS (Optional[Tuple[int, int]]): The slice, None if a bracket in it
         has its partner elsewhere.
     """
-    unopened: list[str] = []
-    unclosed: list[str] = []
-    for char in source[start:end]:
-        if char in _PAIRS:
-            unclosed.append(char)
-        elif char in _OPENERS:
-            if unclosed:
-                if unclosed.pop() != _OPENERS[char]:
-                    return None
+    text = source[start:end]
+    partners = _partners(text)
+    for i in reversed(range(len(text))):
+        if text[i] in _OPENERS and i not in partners:
+            if _CLOSERS.get(source[end : end + 1]) != _OPENERS[text[i]]:
+                return None
+            end += 1
+    for i, char in enumerate(text):
+        if char in _CLOSERS and i not in partners:
+            if not start or _OPENERS.get(source[start - 1]) != _CLOSERS[char]:
+                return None
+            start -= 1
+    return start, end
+
+
+def _trim(source: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out what does not belong to a name at the ends of a slice.
+
+    That is spaces, commas, a full stop that ends the text, quotes and brackets
+    around all of it or without their partner: 「東京」 and 東京）, but not
+    （株）ソニー. In the gold data no name has them.
+    """
+    while start < end:
+        first, last = source[start], source[end - 1]
+        if first in _EDGES:
+            start += 1
+        elif last in _EDGES or (last == "。" and (end == len(source) or source[end] in _AFTER_STOP)):
+            end -= 1
+        elif first in _BRACKETS or last in _BRACKETS:
+            partners = _partners(source[start:end])
+            if first in _BRACKETS and partners.get(0, end - start - 1) == end - start - 1:
+                end -= 0 in partners
+                start += 1
+            elif last in _BRACKETS and end - start - 1 not in partners:
+                end -= 1
             else:
-                unopened.append(char)
-    for char in reversed(unclosed):
-        if source[end : end + 1] != _PAIRS[char]:
-            return None
-        end += 1
-    for char in unopened:
-        if not start or source[start - 1] != _OPENERS[char]:
-            return None
-        start -= 1
+                break
+        else:
+            break
     return start, end
 
 
@@ -471,17 +526,16 @@ def _options(
         share = math.exp(logprob - top) / total if told else math.exp(logprob)
         for order, match in enumerate(found[text][:limit]):
             quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
-            score = share * quality
-            if score < min_score:
-                continue
             # Of equal options the free one, then the longer one, then the earlier one.
             tie = 1e-4 * _stands_free(source, match.start, match.end)
             tie += 1e-6 * (match.end - match.start) - 1e-9 * order
-            option = _Option(logprob - none_logprob + math.log(quality) + tie, score, match.status)
+            option = _Option(logprob - none_logprob + math.log(quality) + tie, share * quality, match.status)
             span = match.start, match.end
-            if option.worth > 0 and (span not in options or option.worth > options[span].worth):
+            if span not in options or option.worth > options[span].worth:
                 options[span] = option
-    return options
+    return {
+        span: option for span, option in options.items() if option.worth > 0 and option.score >= min_score
+    }
 
 
 def _assign(

@@ -17,10 +17,10 @@ from opencc import OpenCC
 
 # Left out of the folded text beside all spaces, controls, dashes, quotes and
 # brackets (Unicode categories Z*, Cc, Cf, Pd, Ps, Pe, Pi, Pf).
-_SEPARATORS = frozenset("·・•‧∙⋅ㆍ᛫=~−\"'`´ʼ′″")
+_SEPARATORS = frozenset("·・•‧∙⋅ㆍ᛫=−\"'`´ʼ′″")
 _DROPPED_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Pd", "Ps", "Pe", "Pi", "Pf"})
-# Spellings of one name that neither Unicode nor OpenCC takes for the same.
-_VARIANTS = dict(zip("ヶヵ髙﨑濵邉栁桒𠮷嶋嶌舘冨峯", "ケカ高崎浜辺柳桑吉島島館富峰", strict=True))
+# Spellings that neither Unicode nor OpenCC takes for the same.
+_VARIANTS = tuple(zip("ヶヵ髙﨑濵邉栁桒𠮷嶋嶌舘冨峯〜", "ケカ高崎浜辺柳桑吉島島館富峰~", strict=True))
 # Unicode's stream-safe text format (UAX #15): at most 30 marks after a base.
 _MAX_MARKS = 30
 
@@ -96,7 +96,7 @@ def _fold_cluster(cluster: str) -> str:
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not "\u0300" <= c <= "\u036f")
     text = unicodedata.normalize("NFKC", bare)
     table = _han_table()
-    return "".join(table.get(c, c) for c in text if not _is_dropped(c))
+    return "".join(c for c in (table.get(c, c) for c in text) if not _is_dropped(c))
 
 
 def _is_dropped(char: str) -> bool:
@@ -110,18 +110,20 @@ def _is_dropped(char: str) -> bool:
 
 @cache
 def _han_table() -> dict[str, str]:
-    """Japanese, traditional and variant forms of Han characters to simplified ones.
+    """One character for all the forms of it that OpenCC knows: simplified,
+    traditional (Taiwan, Hong Kong) and Japanese.
 
-    One character at a time, so lengths never change: each stands on its own
-    line, and no phrase of OpenCC's dictionaries crosses a line.
+    Characters are converted one at a time, each on a line of its own, which
+    no phrase of OpenCC's dictionaries crosses: so lengths never change.
     """
     blocks = ((0x3400, 0xA000), (0xF900, 0xFB00), (0x20000, 0x2A6E0))
     chars = [chr(code) for first, last in blocks for code in range(first, last)]
-    traditional = OpenCC("jp2t").convert("\n".join(chars))
-    simplified = OpenCC("t2s").convert(traditional).split("\n")
-    table = {a: b for a, b in zip(chars, simplified, strict=True) if a != b and len(b) == 1} | _VARIANTS
-    for char, folded in table.items():  # 蕓 to 芸 and 芸 to 艺: all three are one
-        while folded in table:
-            folded = table[folded]
-        table[char] = folded
-    return table
+    pairs = list(_VARIANTS)
+    for config in ("t2s", "s2t", "hk2s", "tw2s", "jp2t", "t2jp"):
+        converted = OpenCC(config).convert("\n".join(chars)).split("\n")
+        pairs += [(a, b) for a, b in zip(chars, converted, strict=True) if a != b and len(b) == 1]
+    forms: dict[str, set[str]] = {}
+    for a, b in pairs:
+        merged = forms.get(a, {a}) | forms.get(b, {b})
+        forms.update(dict.fromkeys(merged, merged))
+    return {char: min(same) for char, same in forms.items()}
