@@ -41,6 +41,8 @@ class EntityRecord(TypedDict):
     label (str): The label on the source doc, after the label map.
     english_start, english_end (int): Characters of the sentence's English.
     answers (List[str]): What the LLM answered, best first, as it stood.
+    logprobs (List[Optional[float]]): For each answer its summed
+        log-probability (nats), None where the backend does not tell.
     start_char, end_char (Optional[int]): Characters of `doc.text`, half open;
         None if the entity is unaligned.
     status (AlignmentStatus): How the span was found.
@@ -52,6 +54,7 @@ class EntityRecord(TypedDict):
     english_start: int
     english_end: int
     answers: list[str]
+    logprobs: list[float | None]
     start_char: int | None
     end_char: int | None
     status: AlignmentStatus
@@ -119,10 +122,12 @@ class Candidate:
 class Completion:
     """The form of a request that a base (not instruction-tuned) LLM continues.
 
-    The full prompts are `prefix + suffix`, one per suffix; a backend may
-    compute the shared prefix once. No prompt ends with a space: an answer is
-    continued as " " + answer + "\n".
+    The full prompts are `examples + prefix + suffix`, one per suffix; a
+    backend may compute what they share once. No prompt ends with a space: an
+    answer is continued as " " + answer + "\n".
 
+    examples (str): Solved examples, "" for none. A backend whose model was
+        tuned on this form leaves them out.
     prefix (str): What all prompts begin with.
     suffixes (Tuple[str, ...]): What each prompt ends with: one for a
         translation, one per English phrase for an alignment.
@@ -144,6 +149,7 @@ class Completion:
     none: str | None = None
     priors: tuple[str, ...] = ()
     max_tokens: int = 256
+    examples: str = ""
 
 
 class Prompt(str):
