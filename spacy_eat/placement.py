@@ -94,8 +94,7 @@ def _set_ents(doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: boo
             lost += 1
     if overwrite:
         kept = [ent for ent in kept if all(free[ent.start : ent.end])]
-    if chosen:
-        doc.set_ents([*kept, *chosen], default="outside" if not kept else "unmodified")
+    doc.set_ents([*kept, *chosen], default="outside")
     return lost
 
 
@@ -125,6 +124,7 @@ def _split_tokens(doc: Doc, cuts: Iterable[int]) -> int:
         for key, group in doc.spans.items()
     }
     attributes = {key: dict(group.attrs) for key, group in doc.spans.items()}
+    ents = [(e.start_char, e.end_char, e.label_, e.kb_id_, e.id_) for e in doc.ents]
     _split_user_data(doc, within)
     with doc.retokenize() as retokenizer:
         for i, offsets in within.items():
@@ -140,14 +140,18 @@ def _split_tokens(doc: Doc, cuts: Iterable[int]) -> int:
                 attrs["DEP"] = [token.dep_, *["dep"] * (len(parts) - 1)]
             retokenizer.split(token, parts, heads=[head, *[(token, 0)] * (len(parts) - 1)], attrs=attrs)
     for key, spans in groups.items():
-        restored = [
-            doc.char_span(start, end, label=label, kb_id=kb_id, span_id=span_id)
-            for start, end, label, kb_id, span_id in spans
-        ]
-        doc.spans[key] = SpanGroup(
-            doc, name=key, attrs=attributes[key], spans=[span for span in restored if span is not None]
-        )
+        doc.spans[key] = SpanGroup(doc, name=key, attrs=attributes[key], spans=_char_spans(doc, spans))
+    if ents:
+        doc.set_ents(_char_spans(doc, ents), default="outside")
     return len(within)
+
+
+def _char_spans(doc: Doc, spans: Iterable[tuple[int, int, str, str, str]]) -> list[Span]:
+    made = [
+        doc.char_span(start, end, label=label, kb_id=kb_id, span_id=span_id)
+        for start, end, label, kb_id, span_id in spans
+    ]
+    return [span for span in made if span is not None]
 
 
 def _split_user_data(doc: Doc, within: dict[int, list[int]]) -> None:
