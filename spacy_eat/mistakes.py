@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from spacy.training import Example
 
-from .scoring import Entity, LabelMap, compare, entities_of, positions, sentences_of, squeeze
+from .extensions import sentences_of
+from .scoring import Entity, LabelMap, compare, entities_of, positions, squeeze
 from .types import EntityRecord, SentenceRecord
 
 # Why a gold entity is not among the predictions. The first rule that holds
@@ -203,7 +204,7 @@ def _spare_names(
                 mentions.append((*match.span(), None))
 
     names = []
-    for start, end, label in mentions:
+    for start, end, label in dict.fromkeys(mentions):  # a repeated mention counts once
         spans = [
             (position[e["start_char"]], position[e["end_char"]])
             for e in tags(start, end)

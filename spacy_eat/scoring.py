@@ -20,7 +20,7 @@ from spacy.scorer import PRFScore
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from .types import EatRecord, SentenceRecord
+from .extensions import sentences_of
 
 LabelMap = Callable[[str], str | None]
 
@@ -175,12 +175,6 @@ def compare(example: Example, label_map: LabelMap | None = None) -> tuple[set[En
     if unknown:
         predicted = {e for e in predicted if not any(e.overlaps(u) for u in unknown)}
     return entities_of(example.reference, label_map), predicted
-
-
-def sentences_of(doc: Doc) -> list[SentenceRecord]:
-    """What EAT kept on the doc's sentences; nothing for other pipelines."""
-    record: EatRecord | None = doc._.eat if doc.has_extension("eat") else None
-    return record["sentences"] if record else []
 
 
 def squeeze(text: str) -> str:

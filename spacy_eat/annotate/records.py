@@ -1,0 +1,189 @@
+"""Reading records: one after the other, whatever the file, the broken ones too."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet", ".spacy")
+
+
+class InputError(Exception):
+    """A file cannot be read, or not to its end. The message names it."""
+
+
+class Record(NamedTuple):
+    """One document to annotate.
+
+    number (int): Which one of the input it is, from 0.
+    where (str): The same for people: file and line, row or doc.
+    text (str): What to annotate.
+    fields (Dict[str, Any]): What else the output keeps, as JSON.
+    doc (Optional[bytes]): A tokenised doc (`Doc.to_bytes`), from .spacy files.
+    error (Optional[str]): Why the record cannot be read; `fields["input"]` is
+        then what stands there.
+    """
+
+    number: int
+    where: str
+    text: str
+    fields: dict[str, Any]
+    doc: bytes | None = None
+    error: str | None = None
+
+
+def read_records(source: Path, text_field: str = "text") -> Iterator[Record]:
+    """Read a file, or all files of a folder in the order of their names.
+
+    In .txt every line is a record. In .jsonl empty lines are no records. A
+    record that cannot be read has an `error`; the others are not affected.
+
+    source (Path): A file with one of the `SUFFIXES`, or a folder of them.
+    text_field (str): The field of .jsonl and the column of .parquet with the text.
+    YIELDS (Record): Records, in order; memory does not grow with the file
+        (a .spacy file is one block, and is held whole).
+    RAISES (InputError): If there is no such file, the suffix is unknown, or the
+        file as a whole is broken, which may show only on the way.
+    """
+    number = 0
+    for path in input_files(source):
+        read: Callable[[Path, str], Iterator[Record]] = {
+            ".txt": _read_txt,
+            ".jsonl": _read_jsonl,
+            ".jsonl.gz": _read_jsonl,
+            ".parquet": _read_parquet,
+            ".spacy": _read_spacy,
+        }[suffix_of(path)]
+        try:
+            for record in read(path, text_field):
+                yield record._replace(number=number)
+                number += 1
+        except InputError:
+            raise
+        except Exception as error:  # what gzip, pyarrow and DocBin raise has no common name
+            raise InputError(f"{path} is broken after record {number}: {error}") from error
+
+
+def count_records(source: Path) -> int | None:
+    """How many records a file or folder has, if that is quickly found out.
+
+    RETURNS (Optional[int]): None where only reading it all would tell.
+    """
+    total = 0
+    for path in input_files(source):
+        suffix = suffix_of(path)
+        if suffix in (".txt", ".jsonl"):
+            with path.open("rb") as file:
+                total += sum(1 for line in file if suffix == ".txt" or line.strip())
+        elif suffix == ".parquet":
+            try:
+                total += pyarrow()[1].read_metadata(path).num_rows
+            except (OSError, ValueError):
+                return None  # reading it will tell why
+        else:
+            return None
+    return total
+
+
+def input_files(source: Path) -> list[Path]:
+    """The file, or the readable files of the folder in the order of their names."""
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.is_file() and suffix_of(path) in SUFFIXES)
+        if not files:
+            raise InputError(f"{source} has no files with one of the suffixes {', '.join(SUFFIXES)}")
+        return files
+    if not source.exists():
+        raise InputError(f"{source} does not exist")
+    if suffix_of(source) not in SUFFIXES:
+        raise InputError(f"{source}: unknown suffix; one of {', '.join(SUFFIXES)} is needed")
+    return [source]
+
+
+def suffix_of(path: Path) -> str:
+    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Each line with its place and, if it is not UTF-8, an error."""
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    file: IO[bytes]
+    with opener(path, "rb") as file:
+        for n, raw in enumerate(file, 1):
+            where = f"{path.name}, line {n}"
+            raw = raw.rstrip(b"\r\n")
+            if n == 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield where, raw.decode("utf-8"), None
+            except UnicodeDecodeError as error:
+                shown = raw.decode("utf-8", errors="backslashreplace")
+                yield where, shown, f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1})"
+
+
+def _read_txt(path: Path, text_field: str) -> Iterator[Record]:
+    for where, line, error in _lines(path):
+        if error:
+            yield _broken(where, line, error)
+        else:
+            yield Record(0, where, line, {text_field: line})
+
+
+def _read_jsonl(path: Path, text_field: str) -> Iterator[Record]:
+    for where, line, error in _lines(path):
+        if not line.strip():
+            continue
+        fields: Any = None
+        if not error:
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError) as e:
+                error = f"{where}: not JSON ({e})"
+        if not error and not isinstance(fields, dict):
+            error = f"{where}: not a JSON object"
+        if not error and not isinstance(fields.get(text_field), str):
+            has = "is not a string" if text_field in fields else "is missing"
+            error = f"{where}: field {text_field!r} {has}"
+        yield _broken(where, line, error) if error else Record(0, where, fields[text_field], fields)
+
+
+def _read_parquet(path: Path, text_field: str) -> Iterator[Record]:
+    file = pyarrow()[1].ParquetFile(path)
+    if text_field not in file.schema_arrow.names:
+        raise InputError(f"{path}: no column {text_field!r}, only {', '.join(file.schema_arrow.names)}")
+    rows = (row for batch in file.iter_batches(batch_size=1024) for row in batch.to_pylist())
+    for n, row in enumerate(rows, 1):
+        where = f"{path.name}, row {n}"
+        fields = json.loads(json.dumps(row, default=str))  # dates and the like become strings
+        if isinstance(fields[text_field], str):
+            yield Record(0, where, fields[text_field], fields)
+        else:
+            yield _broken(where, fields, f"{where}: column {text_field!r} is not a string")
+
+
+def _read_spacy(path: Path, text_field: str) -> Iterator[Record]:
+    from spacy.tokens import DocBin
+    from spacy.vocab import Vocab
+
+    for n, doc in enumerate(DocBin().from_disk(path).get_docs(Vocab()), 1):
+        yield Record(0, f"{path.name}, doc {n}", doc.text, {text_field: doc.text}, doc.to_bytes())
+
+
+def _broken(where: str, content: Any, error: str) -> Record:
+    return Record(0, where, "", {"input": content}, error=error)
+
+
+def pyarrow() -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet, which only .parquet files need."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError('Parquet files need pyarrow: pip install "spacy-eat[parquet]"') from error
+    return pyarrow, parquet
+
+
+def batched(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    while batch := list(islice(records, size)):
+        yield batch

@@ -1,0 +1,75 @@
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+IN_HELP = ".txt (a line is a doc), .jsonl, .jsonl.gz, .parquet, .spacy, or a folder of them"
+PIPELINE_HELP = "Package, path, .cfg or language code (default: by the script of the text)"
+BATCH_HELP = "Docs that go through the pipeline together, and are saved together"
+
+
+def annotate_cli(
+    source: Annotated[Path, Argument(metavar="IN", help=IN_HELP)],
+    target: Annotated[Path, Argument(metavar="OUT", help=".jsonl, .parquet or .spacy")],
+    pipeline: Annotated[str | None, Option("--pipeline", "-p", help=PIPELINE_HELP)] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on after the last finished doc")] = False,
+    retry: Annotated[bool, Option("--retry", help="Try the failed docs again, and only them")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an existing output")] = False,
+    text_field: Annotated[str, Option(help="Field or column with the text")] = "text",
+    batch_size: Annotated[int, Option(min=1, help=BATCH_HELP)] = 128,
+    workers: Annotated[
+        int, Option("--workers", "-w", min=1, help="Processes, each with its own pipeline")
+    ] = 1,
+    code: Annotated[
+        Path | None, Option("--code", "-c", exists=True, help="Python file to import first")
+    ] = None,
+) -> None:
+    """
+    Annotate a file. Every doc of IN becomes one in OUT, in the same order, or,
+    if it failed, a line with its error in OUT.failed.jsonl.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    from wasabi import msg
+
+    from ..annotate import (
+        InputError,
+        Mode,
+        PipelineError,
+        Settings,
+        annotate,
+        guess_language,
+        here,
+        processes,
+        read_records,
+    )
+
+    modes: dict[Mode, bool] = {"resume": resume, "retry": retry, "overwrite": overwrite}
+    chosen: list[Mode] = [mode for mode, wanted in modes.items() if wanted]
+    if len(chosen) > 1:
+        msg.fail("Use one of --resume, --retry and --overwrite", exits=1)
+    try:
+        if pipeline is None:
+            pipeline = guess_language(record.text for record in islice(read_records(source, text_field), 100))
+            if pipeline is None:
+                msg.fail("No telling the language of the first 100 docs: use --pipeline", exits=1)
+        settings = Settings(str(pipeline), code, batch_size, text_field, keep_docs=target.suffix == ".spacy")
+        engine = processes(settings, workers) if workers > 1 else here(settings)
+        summary = annotate(source, target, settings, engine, mode=chosen[0] if chosen else "new")
+    except InputError as error:
+        msg.fail(str(error), exits=1)
+    except PipelineError as error:
+        msg.fail(str(error), "Nothing was written for them: mend it, and go on with --resume", exits=1)
+    except BrokenProcessPool:
+        msg.fail(
+            "A worker process died: its error is above, or it ran out of memory. Go on with --resume", exits=1
+        )
+    except KeyboardInterrupt:
+        msg.warn("Interrupted. What is finished is saved: go on with --resume", exits=130)
+    rate = summary.annotated / summary.seconds if summary.seconds else 0.0
+    msg.good(f"{summary.annotated} docs annotated in {summary.seconds:.1f} s ({rate:.1f} a second): {target}")
+    if summary.before:
+        msg.info(f"{summary.before} docs were finished before")
+    if summary.failed:
+        msg.warn(f"{summary.failed} docs failed: {summary.side_file}. Try them again with --retry")

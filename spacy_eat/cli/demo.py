@@ -1,0 +1,54 @@
+from typing import Annotated
+
+from typer import Argument, Option
+
+SENTENCES = {
+    "zh": [
+        "联想集团由柳传志于1984年在北京创立。",
+        "马云离开阿里巴巴后，在东京大学担任客座教授。",
+    ],
+    "ja": [
+        "任天堂は1889年に山内房治郎が京都で創業した。",
+        "大谷翔平はロサンゼルス・ドジャースに所属している。",
+    ],
+}
+
+
+PIPELINE_HELP = "Package, path, .cfg or language code (default: by the script of the text)"
+
+
+def demo_cli(
+    text: Annotated[list[str] | None, Argument(help="Own sentences, instead of the built-in ones")] = None,
+    pipeline: Annotated[str | None, Option("--pipeline", "-p", help=PIPELINE_HELP)] = None,
+) -> None:
+    """
+    Find the entities of a few Chinese and Japanese sentences and show how.
+    Without --pipeline it takes the default models: no key, no server, no network.
+    """
+    from wasabi import msg
+
+    from ..annotate import guess_language, load_pipeline, to_fields
+    from ..extensions import sentences_of
+    from ._table import table
+
+    groups: dict[str, list[str]] = {}
+    for sentence in text or [s for sentences in SENTENCES.values() for s in sentences]:
+        name = pipeline or guess_language([sentence])
+        if name is None:
+            msg.fail(f"No telling the language of {sentence!r}: use --pipeline", exits=1)
+        else:
+            groups.setdefault(name, []).append(sentence)
+    for name, sentences in groups.items():
+        with msg.loading(f"Loading {name} ..."):
+            nlp = load_pipeline(name)
+        for doc in nlp.pipe(sentences):
+            print(f"\n{doc.text}")
+            for record in sentences_of(doc):
+                print(record["english"] or "")
+                if record["error"]:
+                    msg.fail(record["error"])
+            rows = [
+                (e["text"], e["label"], e.get("english"), e.get("score"), e.get("status"))
+                for e in to_fields(doc)["entities"]
+            ]
+            print(table(rows, ("entity", "label", "English", "score", "status"), right=["score"]))
