@@ -53,7 +53,7 @@ def make_chat_completions(
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
     timeout: float = 120.0,
-    max_retries: int = 8,
+    max_retries: int = 6,
     temperature: float | None = 0.0,
     max_tokens: int | None = None,
     extra_body: dict[str, Any] | None = None,
@@ -76,8 +76,8 @@ def make_chat_completions(
         limits, None for none. Requests are spaced evenly to stay below them.
     timeout (float): Seconds one attempt may take from start to end.
     max_retries (int): Further attempts after 408, 409, 429, 5xx, a lost
-        connection, a timeout or an answer that can't be read. With 8, a server
-        may be away for about two minutes.
+        connection, a timeout or an answer that can't be read. With 6, a server
+        may be away for about half a minute; each one more doubles that.
     temperature (Optional[float]): 0.0 for the likeliest answer; None does not
         send it, for models that refuse it.
     max_tokens (Optional[int]): Longest answer in tokens, None for the server's
@@ -305,32 +305,36 @@ class ChatCompletions(Backend):
             return self._session
 
     async def _answer(self, session: Session, batch: Batch, prompt: Prompt) -> Response:
-        """Attempt a prompt until there is an answer, or no hope of one."""
-        started = 0.0
-        for attempt in itertools.count():
-            async with session.slots:
-                started = started or session.loop.time()
+        """Attempt a prompt until there is an answer, or no hope of one. It keeps
+        its slot while it waits: a server in trouble gets fewer requests."""
+        async with session.slots:
+            started = session.loop.time()
+            for attempt in itertools.count():
                 if batch.stop is not None:
                     return self._give_up(f"not sent, because {batch.stop}", batch.stop.retryable)
                 try:
                     return await self._attempt(session, prompt)
                 except Failure as err:
                     failure = err
-            if not failure.retry or failure.stop or attempt >= self.max_retries:
-                break
-            self.usage.retried += 1
-            wait = failure.after
-            if wait is None:
-                wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
-            logger.debug("Attempt %d: %s; again in %.1f s", attempt + 1, self._redact(failure.reason), wait)
-            await asyncio.sleep(wait)
-        error = self._give_up(f"{self.name} at {self.identity['server']}: {failure.reason}", failure.retry)
-        batch.refusals += failure.status is not None and not failure.retry
-        refused = batch.refusals >= MAX_REFUSALS and not session.answered
-        gone = failure.retry and session.heard < started  # not a word since the first attempt
-        if batch.stop is None and (failure.stop or refused or gone):
-            batch.stop = error
-        return error
+                if not failure.retry or failure.stop or attempt >= self.max_retries:
+                    break
+                self.usage.retried += 1
+                wait = failure.after
+                if wait is None:
+                    wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
+                logger.debug(
+                    "Attempt %d: %s; again in %.1f s", attempt + 1, self._redact(failure.reason), wait
+                )
+                await asyncio.sleep(wait)
+            error = self._give_up(
+                f"{self.name} at {self.identity['server']}: {failure.reason}", failure.retry
+            )
+            batch.refusals += failure.status is not None and not failure.retry
+            refused = batch.refusals >= MAX_REFUSALS and not session.answered
+            gone = failure.retry and session.heard < started  # not a word since the first attempt
+            if batch.stop is None and (failure.stop or refused or gone):
+                batch.stop = error
+            return error
 
     async def _attempt(self, session: Session, prompt: Prompt) -> str:
         """Send the request, without its JSON schema if the server won't take that."""

@@ -14,6 +14,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -37,7 +38,9 @@ class Reply:
     hang: bool = False
 
 
-def reply(content: str | None, *, finish_reason: str = "stop", refusal: str | None = None, **wire: Any) -> Reply:
+def reply(
+    content: str | None, *, finish_reason: str = "stop", refusal: str | None = None, **wire: Any
+) -> Reply:
     """A well-formed answer."""
     message = {"role": "assistant", "content": content, "refusal": refusal}
     body = {
@@ -66,7 +69,8 @@ class Server:
 
     handler (Callable): From the JSON of a request to the reply.
     port (int): 0 for any free one.
-    requests (List[dict]): What was received, in order; the headers under "headers".
+    requests (List[dict]): What was received, in order, with the "headers" and
+        the time ("at", in seconds of `time.monotonic`).
     most (int): The most requests that were in flight at once.
     connections (int): Connections made so far.
     """
@@ -111,9 +115,11 @@ class Server:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                headers = {k.lower(): v for k, v in re.findall(r"^([^:\r\n]+): *([^\r\n]*)\r$", head, re.MULTILINE)}
+                headers = {
+                    k.lower(): v for k, v in re.findall(r"^([^:\r\n]+): *([^\r\n]*)\r$", head, re.MULTILINE)
+                }
                 request = json.loads(await reader.readexactly(int(headers.get("content-length", 0))))
-                self.requests.append({**request, "headers": headers})
+                self.requests.append({**request, "headers": headers, "at": time.monotonic()})
                 self.flying += 1
                 self.most = max(self.most, self.flying)
                 try:
@@ -128,7 +134,11 @@ class Server:
             writer.transport.abort()
 
     async def _send(self, writer: asyncio.StreamWriter, answer: Reply) -> None:
-        headers = {"content-type": "application/json", "content-length": str(len(answer.body)), **answer.headers}
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(answer.body)),
+            **answer.headers,
+        }
         lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body[: answer.cut])
