@@ -26,6 +26,7 @@ from .normalize import Folded, fold, is_mark
 from .types import Alignment, AlignmentStatus, Candidate, EnglishEntity
 
 MAX_ANSWER = 256  # longest answer that is looked for, in characters: no name is longer
+MAX_OCCURRENCES = 2000  # of one answer in one source that are looked at
 
 # How much an exact, variant or fuzzy match is worth; fuzzy times its similarity.
 _QUALITY: dict[AlignmentStatus, float] = {"exact": 1.0, "variant": 0.95, "fuzzy": 0.9}
@@ -105,10 +106,9 @@ def find(source: str, answer: str, *, min_similarity: float = 0.8) -> list[Match
     exact = [(i, i + len(answer)) for i in _occurrences(source, answer)]
     exact = [span for span in exact if not _cuts_word(source, *span)]
     if exact:
-        for span in exact:
-            start, end = _trim(source, *span)
-            if (start, end) != span:
-                return [replace(match, status="variant") for match in find(source, source[start:end])]
+        start, end = _trim(source, *exact[0])
+        if end - start < len(answer):
+            return [replace(match, status="variant") for match in find(source, source[start:end])]
         whole = [span for span in exact if not _cuts_katakana(source, *span)]
         return [Match(start, end, "exact", 1.0) for start, end in _apart(whole or exact)]
     folded = _fold_source(source)
@@ -154,8 +154,8 @@ def align(
         best first. An empty text is the answer "none"; its log-probability
         takes the place of `none_logprob` where it is higher.
     mentions (Literal["all", "aligned"]): "all" adds further occurrences of an
-        aligned span's text, where they stand free: not within a longer word,
-        name or (in Japanese) run of Han characters, not one character long.
+        aligned span's text, where they stand free: longer than a character,
+        not within a longer name, not (in Japanese) right after a Han character.
     min_similarity (float): Least similarity of a fuzzy match.
     min_score (float): Options with a lower score are dropped, 0.0 to 1.0.
     none_logprob (float): Log-probability (nats) that an option must exceed.
@@ -251,13 +251,17 @@ def _wordings(answer: str) -> Iterator[str]:
     whole = answer[slice(*_trim(answer, 0, len(answer)))]
     glosses = [gloss.group()[1:-1] for gloss in _GLOSS.finditer(whole)]
     wordings = [whole, answer, _LAST_GLOSS.sub("", whole), _GLOSS.sub("", whole)]
-    names = [text for text in map(_fold_text, wordings) if text]
-    for name in tuple(names):
-        for word in _titles():
-            names += [rest for rest in (name.removesuffix(word), name.removeprefix(word)) if len(rest) >= 2]
-        names += [name.removesuffix(particle) for particle in _PARTICLES if len(name) > 2]
-    names += [text for text in map(_fold_text, glosses) if len(text) >= 2]
-    yield from dict.fromkeys(names)
+    names = [name for name in dict.fromkeys(map(_fold_text, wordings)) if name]
+    yield from names
+    shorter = [
+        rest
+        for name in names
+        for word in _titles()
+        for rest in (name.removesuffix(word), name.removeprefix(word))
+    ]
+    shorter += [name[:-1] for name in names if name[-1] in _PARTICLES]
+    shorter += map(_fold_text, glosses)
+    yield from (name for name in dict.fromkeys(shorter) if len(name) >= 2 and name not in names)
 
 
 def _fold_text(text: str) -> str:
@@ -332,7 +336,9 @@ def _similarity(wanted: str, slice_: str) -> float:
 
 def _occurrences(text: str, part: str) -> Iterator[int]:
     start = text.find(part)
-    while start >= 0:
+    for _ in range(MAX_OCCURRENCES):
+        if start < 0:
+            return
         yield start
         start = text.find(part, start + 1)
 
@@ -460,20 +466,33 @@ def _cuts_katakana(source: str, start: int, end: int) -> bool:
 
 
 _HIRAGANA = re.compile("[ぁ-ゖ]")
-_JOINER = re.compile(r"[ \u00a0・･·=＝゠-]")
+_JOINTS = frozenset("・･=＝゠")  # between the parts of a katakana name
+
+
+@lru_cache(maxsize=4)
+def _is_japanese(source: str) -> bool:
+    return _HIRAGANA.search(source) is not None
 
 
 def _stands_free(source: str, start: int, end: int) -> bool:
-    """Whether a slice is likely a name by itself, not a part of a longer one.
+    """Whether a slice is likely a name by itself, not a part of a longer one:
+    two characters or more, not joined to more katakana by a middle dot, and in
+    Japanese not right after a Han character (京都 in 東京都).
 
-    In gold Japanese data a second occurrence of a name that goes on in Han
-    characters is a name by itself in 25 % of cases, else in 90 %. Chinese has
-    nothing to go by.
+    In gold data, 2 of 5 names unknown, 90 % (Japanese) and 83 % (Chinese) of
+    the further occurrences of a known name that stand free are gold too;
+    hardly any is wrong where all names are known.
     """
     if end - start < 2 or _cuts_word(source, start, end) or _cuts_katakana(source, start, end):
         return False
-    han = _continues(source, start, "han") or _continues(source, end, "han")
-    return not (han and _HIRAGANA.search(source))
+    if _is_japanese(source) and _continues(source, start, "han"):
+        return False
+    return not any(
+        source[joint : joint + 1] in _JOINTS
+        and _script(source[joint - 1 : joint]) == _script(source[joint + 1 : joint + 2]) == "katakana"
+        for joint in (start - 1, end)
+        if 0 < joint < len(source) - 1
+    )
 
 
 # --- Assignment ------------------------------------------------------------
