@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from .annotator import Annotator, PipelineError, Settings, guess_language, load_pipeline, to_fields
+from .annotator import Annotator, PipelineError, Settings, guess_language, load_pipeline, to_fields, usage_of
 from .engines import Engine, here, processes
 from .journal import Journal, Result, locked
 from .outputs import finish, journal_for
@@ -27,6 +27,7 @@ __all__ = [
     "processes",
     "read_records",
     "to_fields",
+    "usage_of",
 ]
 
 Mode = Literal["new", "overwrite", "resume", "retry"]

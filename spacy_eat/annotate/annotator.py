@@ -5,6 +5,7 @@ Every engine (this process, several, a Ray cluster) runs the same `Annotator`.
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from spacy.tokens import Doc
 from spacy.util import import_file
 
 from ..extensions import sentences_of
+from ..types import Usage
 from .journal import Result
 from .records import Record
 
@@ -121,8 +123,8 @@ def to_fields(doc: Doc) -> dict[str, Any]:
     sentences = sentences_of(doc)
     if not sentences:
         return {"entities": entities}
-    for fields, ent in zip(entities, doc.ents, strict=True):
-        fields.update(english=ent._.eat_english, score=ent._.eat_score, status=ent._.eat_status)
+    for entity, ent in zip(entities, doc.ents, strict=True):
+        entity.update(english=ent._.eat_english, score=ent._.eat_score, status=ent._.eat_status)
     return {"entities": entities, "english": " ".join(s["english"] or "" for s in sentences)}
 
 
@@ -153,6 +155,21 @@ def load_pipeline(name: str) -> Language:
         nlp.add_pipe("eat_entity_aligner")
         return nlp
     return spacy.load(name)
+
+
+def usage_of(nlp: Language) -> dict[str, float]:
+    """What the LLMs of a pipeline have spent so far, by the fields of `Usage`.
+
+    nlp (Language): Any pipeline.
+    RETURNS (Dict[str, float]): Sums over its models; zeros for models that do not tell.
+    """
+    found = {id(usage): usage for _, pipe in nlp.pipeline if (usage := _usage_of_component(pipe))}
+    return {f.name: sum(getattr(usage, f.name) for usage in found.values()) for f in fields(Usage)}
+
+
+def _usage_of_component(pipe: Any) -> Usage | None:
+    usage = getattr(getattr(pipe, "model", None), "usage", None)
+    return usage if isinstance(usage, Usage) else None
 
 
 def guess_language(texts: Iterable[str]) -> str | None:

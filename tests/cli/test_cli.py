@@ -1,0 +1,150 @@
+"""The commands, driven as a user does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spacy.cli import app
+from typer.testing import CliRunner
+
+from spacy_eat.cli._table import table, width
+
+from .. import scripted
+
+DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+CODE = ["--code", scripted.__file__]
+
+
+def invoke(*arguments) -> str:
+    result = CliRunner().invoke(app, ["eat", *map(str, arguments)])
+    assert result.exit_code == 0, result.output + str(result.exception)
+    return result.output
+
+
+def fail(*arguments) -> str:
+    result = CliRunner().invoke(app, ["eat", *map(str, arguments)])
+    assert result.exit_code == 1, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def config(tmp_path):
+    return scripted.write_config(tmp_path)
+
+
+def write_gold(path: Path, sentences) -> Path:
+    rows = []
+    for i, (text, entities) in enumerate(sentences):
+        spans = [
+            {"span": [text.index(name), text.index(name) + len(name)], "type": label}
+            for name, label in entities
+        ]
+        rows.append(json.dumps({"id": str(i), "text": text, "entities": spans}, ensure_ascii=False))
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+GOLD = [
+    ("张三在東京。", [("张三", "人名"), ("東京", "地名")]),
+    ("李四走了。", [("李四", "人名")]),
+    ("東京都", [("東京都", "地名")]),
+    ("败", []),
+]
+
+
+def test_spacy_lists_the_commands():
+    """As a process of its own: spaCy finds them by the entry point, and none is slow to import."""
+    command = [sys.executable, "-X", "importtime", "-m", "spacy", "eat", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    assert result.returncode == 0, result.stderr
+    for name in ("demo", "annotate", "evaluate"):
+        assert name in result.stdout
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.count("|") == 2}
+    assert "spacy_eat.cli.evaluate" in imported
+    heavy = {"transformers", "openai", "pyarrow", "pandas", "ray", "spacy_eat.annotate", "spacy_eat.scoring"}
+    assert not heavy & imported
+
+
+def test_evaluate_prints_and_saves_all_scores(tmp_path, config):
+    gold = write_gold(tmp_path / "gold.jsonl", GOLD)
+    output = invoke("evaluate", config, gold, *CODE, "--output", tmp_path / "scores.json", "--n", 1)
+    for words in ("strict entities", "paper's character F1", "coverage", "LLM requests per sentence"):
+        assert words in output
+    assert "not_translated: 李四 (PER)" in output and "wrong_boundary: 東京都 (LOC) | 東京 (LOC)" in output
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert (scores["strict"]["tp"], scores["strict"]["fp"], scores["strict"]["fn"]) == (2, 1, 2)
+    assert scores["coverage"]["share"] == 0.75 and scores["speed"]["requests_per_sentence"] == 2.0
+    assert scores["lost"]["not_translated"] == scores["lost"]["wrong_boundary"] == 1
+    assert sum(scores["lost"].values()) == scores["strict"]["fn"]
+    assert sum(scores["spurious"].values()) == scores["strict"]["fp"]
+    # 8 of 9 gold characters have their label: 張三 東京 and two of 東京都
+    assert scores["paper_characters"]["scored"] == 3 and scores["paper_characters"]["skipped"] == 1
+    limited = invoke("evaluate", config, gold, *CODE, "--limit", 1)
+    assert "1.000   1.000   1.000" in limited
+
+
+def test_evaluate_maps_labels(tmp_path, config):
+    gold = write_gold(tmp_path / "gold.jsonl", [("张三在東京。", [("张三", "HERO"), ("東京", "地名")])])
+    assert "HERO" in invoke("evaluate", config, gold, *CODE)
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"HERO": "PER"}', encoding="utf-8")
+    assert "HERO" not in (output := invoke("evaluate", config, gold, *CODE, "--labels", labels))
+    assert "all                  1.000" in output
+    labels.write_text('{"*": null}', encoding="utf-8")
+    assert "HERO" not in invoke("evaluate", config, gold, *CODE, "--labels", labels)
+    assert "地名" in invoke("evaluate", config, gold, *CODE, "--labels", "none")
+
+
+def test_evaluate_refuses_what_does_not_fit(tmp_path, config):
+    gold = write_gold(tmp_path / "gold.jsonl", GOLD)
+    (tmp_path / "short.jsonl").write_text('{"id": "0", "english": "One."}\n', encoding="utf-8")
+    assert "1 texts for 4 docs" in fail(
+        "evaluate", config, gold, *CODE, "--english", tmp_path / "short.jsonl"
+    )
+    lines = [json.dumps({"id": str(i), "english": "One."}) for i in (1, 0, 2, 3)]
+    (tmp_path / "swapped.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert "text 1 is 1, but doc 1 is 0" in fail(
+        "evaluate", config, gold, *CODE, "--english", tmp_path / "swapped.jsonl"
+    )
+    (tmp_path / "no.jsonl").write_text('{"source": "One."}\n', encoding="utf-8")
+    assert "no field english" in fail("evaluate", config, gold, *CODE, "--english", tmp_path / "no.jsonl")
+    assert "--english" in fail("evaluate", config, gold, *CODE, "--gold-entities")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    assert "no records" in fail("evaluate", config, tmp_path / "empty.txt", *CODE)
+
+
+def test_annotate(tmp_path, config):
+    source = tmp_path / "in.txt"
+    source.write_text("张三\n败\n東京\n", encoding="utf-8")
+    target = tmp_path / "out.jsonl"
+    output = invoke("annotate", source, target, "--pipeline", config, *CODE)
+    assert "2 docs annotated" in output and "1 docs failed" in output
+    assert [json.loads(line)["text"] for line in target.read_text(encoding="utf-8").splitlines()] == [
+        "张三",
+        "東京",
+    ]
+    assert "--overwrite" in fail("annotate", source, target, "--pipeline", config, *CODE)
+    assert "one of --resume" in fail("annotate", source, target, "--resume", "--retry")
+    assert "unknown suffix" in fail("annotate", source, tmp_path / "out.csv", "--pipeline", config, *CODE)
+    english = tmp_path / "en.txt"
+    english.write_text("Only English.\n", encoding="utf-8")
+    assert "--pipeline" in fail("annotate", english, tmp_path / "en.jsonl")
+
+
+def test_demo_shows_entities_and_errors(config, monkeypatch):
+    from spacy.util import import_file
+
+    import_file("scripted", scripted.__file__)
+    output = invoke("demo", "张三在東京。", "败", "--pipeline", config)
+    assert "张三     PER     Zhang San   0.500   exact" in output
+    assert "TimeoutError: no answer" in output
+    assert "--pipeline" in fail("demo", "No Chinese here.")
+
+
+def test_tables_are_straight_with_wide_characters():
+    lines = table([("大谷翔平", 1.0), ("NHK", None)], ("entity", "score"), right=["score"]).split("\n")[1:-1]
+    assert len({width(line) for line in lines}) == 1
+    assert width("ｱｯﾌﾟﾙ") == 5 and width("株式会社") == 8 and width("e\u0301") == 1
