@@ -66,7 +66,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(server: Server, **settings: Any) -> ChatCompletions:
     return make_chat_completions(
-        "m", base_url=server.url, **{"cache": None, "timeout": 0.5, "max_retries": 3, **settings}
+        "m", base_url=server.url, **{"cache": None, "timeout": 30, "max_retries": 3, **settings}
     )
 
 
@@ -90,7 +90,7 @@ def failing(fault: Reply, times: float = 1, only: str = "") -> Any:
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_passing_fault_is_retried(fault: str) -> None:
     with Server(failing(PASSING[fault])) as server:
-        model = make(server)
+        model = make(server, timeout=1 if fault == "hung" else 30)
         assert ask(model, ["a", "b", "c"]) == ["re: a", "re: b", "re: c"]
         assert len(server.requests) == 6
         assert (model.usage.requests, model.usage.retried, model.usage.failed) == (3, 3, 0)
@@ -99,7 +99,7 @@ def test_a_passing_fault_is_retried(fault: str) -> None:
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_fault_that_stays_costs_one_answer(fault: str) -> None:
     with Server(failing(PASSING[fault], times=99, only="b")) as server:
-        model = make(server, max_retries=2, timeout=0.2, concurrency=3)
+        model = make(server, max_retries=2, timeout=1 if fault == "hung" else 30, concurrency=3)
         first, bad, *rest = ask(model, ["a", "b", *"cdefghijklmnop"])
         assert isinstance(bad, LLMError) and bad.retryable
         assert [first, *rest] == [f"re: {x}" for x in "acdefghijklmnop"]
@@ -258,7 +258,7 @@ def test_a_bad_day() -> None:
 
     expected = [None if p in for_ever else f"re: {p}" for p in prompts]
     with Server(handle) as server:
-        model = make(server)
+        model = make(server, max_retries=5)
         answers = ask(model, prompts)
         assert [None if isinstance(a, LLMError) else a for a in answers] == expected
         assert (model.usage.requests, model.usage.failed) == (980, 20)
