@@ -270,13 +270,17 @@ def _fold_text(text: str) -> str:
 
 def _search(source: str, folded: Folded, text: str) -> list[tuple[int, int]]:
     """All places of a folded text, whole words, brackets balanced."""
-    spans = []
-    for i in _occurrences(folded.text, text):
-        span = folded.span(i, i + len(text))
-        span = span and _balance(source, *span)
-        if span and not _cuts_word(source, *span) and not _cuts_katakana(source, *span):
-            spans.append(span)
-    return _apart(spans)
+    places = (_place(source, folded, i, i + len(text)) for i in _occurrences(folded.text, text))
+    return _apart(span for span in places if span)
+
+
+def _place(source: str, folded: Folded, i: int, j: int) -> tuple[int, int] | None:
+    """The slice of the source behind one of the folded text, if a name can be there."""
+    span = folded.span(i, j)
+    span = span and _balance(source, *span)
+    if not span or _cuts_word(source, *span) or _cuts_katakana(source, *span):
+        return None
+    return span
 
 
 def _find_similar(source: str, folded: Folded, wanted: str, min_similarity: float) -> list[Match]:
@@ -300,7 +304,7 @@ def _find_similar(source: str, folded: Folded, wanted: str, min_similarity: floa
             rank = similarity, -abs(len(text) - len(wanted)), -i, j
             if rank <= best or not _same_ends(wanted, text) or _contrasts(text) != numbers:
                 continue
-            if _search(source, folded, text):
+            if _place(source, folded, i, j):
                 best = rank
     similarity, _, i, j = best
     spans = _search(source, folded, folded.text[-i:j]) if j else []
@@ -565,14 +569,40 @@ def _assign(
     Linear assignment bounds the worth of any choice; where it takes two spans
     that overlap, the search goes on without the one and without the other,
     best bound first. The first choice without overlap is the best one.
+
+    A repeated mention can also share its name's span, for hardly less than a
+    span of its own is worth: so it takes a second occurrence where there is
+    one, and no other name's span where there is none.
     """
-    repeated = {i for i, name in enumerate(names) if name in names[:i]}
+    spans = sorted({span for of_entity in options for span in of_entity})
+    columns = {span: column for column, span in enumerate(spans)}
+    rows, width = len(options), len(spans)
+    # One column per span, then for each entity one for none.
+    cost = numpy.full((rows, width + rows), numpy.inf)
+    for entity, of_entity in enumerate(options):
+        for span, option in of_entity.items():
+            cost[entity, columns[span]] = -option.worth
+    repeated = [i for i, name in enumerate(names) if name in names[:i]]
+
+    def relaxed(forbidden: frozenset[tuple[int, _Span]]) -> tuple[float, dict[int, _Span]]:
+        allowed = cost.copy()
+        for entity, span in forbidden:
+            allowed[entity, columns[span]] = numpy.inf
+        for entity in range(rows):
+            allowed[entity, width + entity] = 0.0
+        for entity in repeated:
+            best = allowed[entity].min()
+            allowed[entity, width + entity] = min(0.0, best + 1e-3)
+        chosen_rows, chosen = linear_sum_assignment(allowed)
+        choice = {int(row): spans[c] for row, c in zip(chosen_rows, chosen, strict=True) if c < width}
+        return float(allowed[chosen_rows, chosen].sum()), choice
+
     ties = count()
     queue: list[tuple[float, int, frozenset[tuple[int, _Span]], dict[int, _Span]]] = []
 
     def push(forbidden: frozenset[tuple[int, _Span]]) -> None:
-        worth, choice = _relaxed(options, repeated, forbidden)
-        heapq.heappush(queue, (-worth, next(ties), forbidden, choice))
+        total, choice = relaxed(forbidden)
+        heapq.heappush(queue, (total, next(ties), forbidden, choice))
 
     push(frozenset())
     for _ in range(_MAX_NODES):
@@ -585,31 +615,6 @@ def _assign(
     else:
         choice = _repair(choice, options)
     return {entity: (span, options[entity][span]) for entity, span in choice.items()}
-
-
-def _relaxed(
-    options: Sequence[dict[_Span, _Option]], repeated: set[int], forbidden: frozenset[tuple[int, _Span]]
-) -> tuple[float, dict[int, _Span]]:
-    """The best choice of different spans, which may overlap.
-
-    A repeated mention can also share its name's span, for hardly less than a
-    span of its own is worth: so it takes a second occurrence where there is
-    one, and no other name's span where there is none.
-    """
-    spans = sorted({span for spans in options for span in spans})
-    column = {span: i for i, span in enumerate(spans)}
-    rows, width = len(options), len(spans)
-    cost = numpy.full((rows, width + rows), numpy.inf)
-    for entity, of_entity in enumerate(options):
-        best = 0.0
-        for span, option in of_entity.items():
-            if (entity, span) not in forbidden:
-                cost[entity, column[span]] = -option.worth
-                best = max(best, option.worth)
-        cost[entity, width + entity] = -max(0.0, best - 1e-3) if entity in repeated else 0.0
-    chosen_rows, chosen = linear_sum_assignment(cost)
-    choice = {int(e): spans[c] for e, c in zip(chosen_rows, chosen, strict=True) if c < width}
-    return -float(cost[chosen_rows, chosen].sum()), choice
 
 
 def _conflict(choice: dict[int, _Span]) -> tuple[int, int] | None:
