@@ -3,13 +3,8 @@ and misbehaves as told.
 
     with Server(lambda request: reply("Hello.")) as server:
         model = make_chat_completions("m", base_url=server.url)
-
-As a script it answers every request after a fixed time, for benchmarks:
-
-    python -m tests.models.server --latency 0.2
 """
 
-import argparse
 import asyncio
 import json
 import re
@@ -39,9 +34,14 @@ class Reply:
 
 
 def reply(
-    content: str | None, *, finish_reason: str = "stop", refusal: str | None = None, **wire: Any
+    content: str | None,
+    *,
+    finish_reason: str = "stop",
+    refusal: str | None = None,
+    tokens: tuple[int, int] = (10, 5),
+    **wire: Any,
 ) -> Reply:
-    """A well-formed answer."""
+    """A well-formed answer, that took so many prompt and completion tokens."""
     message = {"role": "assistant", "content": content, "refusal": refusal}
     body = {
         "id": "chatcmpl-1",
@@ -49,7 +49,7 @@ def reply(
         "created": 0,
         "model": "m",
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
     }
     return Reply(json.dumps(body).encode(), **wire)
 
@@ -145,17 +145,3 @@ class Server:
         await writer.drain()
         if answer.cut is not None:
             raise ConnectionResetError
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--latency", type=float, default=0.2, help="seconds before every answer")
-    parser.add_argument("--port", type=int, default=0)
-    latency = parser.parse_args().latency
-    with Server(lambda request: reply("Hello.", delay=latency)) as server:
-        print(server.url, flush=True)
-        server.thread.join()
-
-
-if __name__ == "__main__":
-    main()
