@@ -12,6 +12,7 @@ import email.utils
 import itertools
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -38,6 +39,7 @@ CONFIGURATION_STATUS = {401, 404}
 # So many refusals (other 4xx), and never an answer, say the same.
 MAX_REFUSALS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between attempts, doubled each time
+LONG_WAIT = 5.0  # seconds from which on a wait is worth a warning
 LONGEST_RETRY_AFTER = 300.0  # seconds; told to wait longer, a request is given up
 THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
@@ -53,7 +55,7 @@ def make_chat_completions(
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
     timeout: float = 120.0,
-    max_retries: int = 6,
+    max_retries: int = 8,
     temperature: float | None = 0.0,
     max_tokens: int | None = None,
     extra_body: dict[str, Any] | None = None,
@@ -76,8 +78,8 @@ def make_chat_completions(
         limits, None for none. Requests are spaced evenly to stay below them.
     timeout (float): Seconds one attempt may take from start to end.
     max_retries (int): Further attempts after 408, 409, 429, 5xx, a lost
-        connection, a timeout or an answer that can't be read. With 6, a server
-        may be away for about half a minute; each one more doubles that.
+        connection, a timeout or an answer that can't be read. With 8, a server
+        may be away for a minute and a half; each one more adds up to a minute.
     temperature (Optional[float]): 0.0 for the likeliest answer; None does not
         send it, for models that refuse it.
     max_tokens (Optional[int]): Longest answer in tokens, None for the server's
@@ -106,6 +108,8 @@ def make_chat_completions(
     ):
         if value is not None and value < low:
             raise ValueError(f"{setting} = {value} is too small")
+    if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
+        raise ValueError(f"base_url = {base_url!r} is no URL, such as http://localhost:8000/v1")
     if structured not in get_args(Structured):
         raise ValueError(f"structured = {structured!r} is none of {', '.join(get_args(Structured))}")
     parameters: dict[str, Any] = {
@@ -129,7 +133,7 @@ def make_chat_completions(
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Failure(Exception):
     """An attempt without an answer.
 
@@ -190,6 +194,7 @@ class Session:
         self.requests, self.tokens = Pace(rpm), Pace(tpm)
         self.paused_until = 0.0  # the server asked everybody to wait
         self.heard = 0.0  # when the server last said anything
+        self.complained = -math.inf  # when the user was last told of a long wait
         self.answered = False  # the server has answered a prompt
         self.stopped = False  # the last batch was
         self.schemas: bool | None = None  # whether the server takes JSON schemas, once known
@@ -270,12 +275,11 @@ class ChatCompletions(Backend):
         }
 
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
-        key = os.environ.get(self.api_key_env)
-        if not key and self.base_url is None:
-            reason = f"no key: set the environment variable {self.api_key_env}"
+        if not _is_sendable(self._key) or (not self._key and self.base_url is None):
+            reason = f"no usable key: set the environment variable {self.api_key_env}"
             yield from [self._give_up(reason, retryable=False) for _ in prompts]
             return
-        session = self._connect(key or "none")
+        session = self._connect()
         batch = Batch()
         # After a batch that was stopped, one prompt goes ahead of the others.
         ahead = 1 if session.stopped else len(prompts)
@@ -291,9 +295,14 @@ class ChatCompletions(Backend):
             for future in futures:
                 future.cancel()
 
-    def _connect(self, key: str) -> Session:
+    @property
+    def _key(self) -> str:
+        return os.environ.get(self.api_key_env, "").strip()
+
+    def _connect(self) -> Session:
         from openai import AsyncOpenAI
 
+        key = self._key or "none"  # the client wants one
         with _connecting:
             if self._session is None or self._session.pid != os.getpid():  # a thread does not survive a fork
                 client = AsyncOpenAI(
@@ -311,20 +320,19 @@ class ChatCompletions(Backend):
             started = session.loop.time()
             for attempt in itertools.count():
                 if batch.stop is not None:
-                    return self._give_up(f"not sent, because {batch.stop}", batch.stop.retryable)
+                    return self._give_up(str(batch.stop), batch.stop.retryable)
                 try:
                     return await self._attempt(session, prompt)
                 except Failure as err:
                     failure = err
+                except Exception as err:  # nothing that one prompt does may take the others along
+                    failure = Failure(f"{type(err).__name__}: {err}", retry=False)
                 if not failure.retry or failure.stop or attempt >= self.max_retries:
                     break
                 self.usage.retried += 1
-                wait = failure.after
-                if wait is None:
-                    wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
-                logger.debug(
-                    "Attempt %d: %s; again in %.1f s", attempt + 1, self._redact(failure.reason), wait
-                )
+                backoff = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
+                wait = max(backoff, failure.after or 0.0)
+                self._log(session, attempt, failure, wait)
                 await asyncio.sleep(wait)
             error = self._give_up(
                 f"{self.name} at {self.identity['server']}: {failure.reason}", failure.retry
@@ -379,8 +387,6 @@ class ChatCompletions(Backend):
             failure = _refusal(err)
         except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError) as err:
             failure = Failure(f"the response is not valid JSON: {err}", retry=True)
-        except Exception as err:  # nothing that one prompt does may take the others along
-            failure = Failure(f"{type(err).__name__}: {err}", retry=False)
         session.heard = session.loop.time()
         if failure is None:
             self._count(session, getattr(result, "usage", None), tokens)
@@ -401,13 +407,19 @@ class ChatCompletions(Backend):
         if prompt:
             session.tokens.settle(prompt + completion - expected)
 
+    def _log(self, session: Session, attempt: int, failure: Failure, wait: float) -> None:
+        level = logging.DEBUG
+        if wait >= LONG_WAIT and session.loop.time() - session.complained >= LONGEST_WAIT:
+            level, session.complained = logging.WARNING, session.loop.time()
+        reason = self._redact(failure.reason)
+        logger.log(level, "%s, attempt %d: %s; again in %.1f s", self.name, attempt + 1, reason, wait)
+
     def _give_up(self, reason: str, retryable: bool) -> LLMError:
         self.usage.failed += 1
         return LLMError(self._redact(reason), retryable=retryable)
 
     def _redact(self, text: str) -> str:
-        key = os.environ.get(self.api_key_env)
-        return text.replace(key, "[key]") if key else text
+        return text.replace(self._key, "[key]") if self._key else text
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_session": None}
@@ -420,6 +432,11 @@ def _schema_fields(structured: Structured, schema: dict[str, Any]) -> dict[str, 
         return {"structured_outputs": {"json": schema}}
     json_schema = {"name": "answer", "strict": True, "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
+
+
+def _is_sendable(key: str) -> bool:
+    """Anything else would stand, quoted, in the message of an error."""
+    return key.isascii() and (key.isprintable() or not key)
 
 
 def _encodable(text: str) -> str:

@@ -60,6 +60,7 @@ def test_from_a_config() -> None:
         {"tokens_per_minute": -5},
         {"max_tokens": 0},
         {"structured": "xml"},
+        {"base_url": "localhost:8000/v1"},
     ],
 )
 def test_a_setting_out_of_range_is_named(setting: dict[str, Any]) -> None:
@@ -327,6 +328,36 @@ def test_the_key_stays_where_it_is(
     assert files
     assert not any(KEY in text for text in seen)
     assert not any(KEY.encode() in data for data in files + dumps)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}\n{KEY}", f"{KEY}\x00", f"{KEY}钥"])
+def test_a_key_with_strange_characters_is_not_quoted(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
+    with Server() as server:
+        [answer] = ask(make(server), ["a"])
+        if key.strip() == KEY:
+            assert answer == "re: a"
+            assert server.requests[0]["headers"]["authorization"] == f"Bearer {KEY}"
+        else:
+            assert "OPENAI_API_KEY" in str(answer) and KEY not in str(answer)
+
+
+def test_a_message_that_can_not_be_sent_costs_one_answer() -> None:
+    bad = Prompt("b", messages=[{"role": "user"}])
+    with Server() as server:
+        first, failed, last = ask(make(server), ["a", bad, "c"])
+        assert (first, last) == ("re: a", "re: c")
+        assert isinstance(failed, LLMError) and "content" in str(failed)
+
+
+def test_a_long_wait_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(chat_completions, "LONG_WAIT", 0.5)
+    limited = error(429, "Slow down", headers={"retry-after": "1"})
+    server = Server(lambda _: limited if len(server.requests) <= 8 else reply("x"))
+    with server, caplog.at_level(logging.WARNING):
+        assert ask(make(server, concurrency=8), [str(i) for i in range(8)]) == ["x"] * 8
+    (record,) = caplog.records
+    assert "Slow down; again in 1.0 s" in record.getMessage()
 
 
 def test_user_and_password_of_a_url_are_not_identity() -> None:
