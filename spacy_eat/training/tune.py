@@ -1,0 +1,103 @@
+"""Tuning from a config: corpora, examples, model, loop."""
+
+import json
+import shutil
+from pathlib import Path
+
+from confection import Config
+from wasabi import msg
+
+from .batches import Encoded, encode
+from .config import TuneConfig, read_config
+from .corpora import Built, build, read_built, write_built
+from .data import Example
+from .lora import MISSING, State, Tuner, checkpoints, load_model
+
+EMBEDDED_NAME = "gemma-3-270m"
+
+
+def tune(config: Config, *, restart: bool = False, build_only: bool = False) -> State | None:
+    """Build the examples, train the adapter, write it to `output.path`/adapter.
+
+    If the output folder holds a run of the same config, it goes on from its
+    last checkpoint with the examples it began with.
+
+    config (Config): See `configs/tune_embedded.cfg`.
+    restart (bool): Remove what the output folder holds of an earlier run.
+    build_only (bool): Stop when the examples are built.
+    RETURNS (Optional[State]): The end of the run; None with `build_only`.
+    RAISES (ValueError): If the config is wrong, or the output folder holds the
+        run of another one.
+    """
+    settings = read_config(config)
+    folder = settings.output.path
+    if restart:
+        for path in [folder / "config.json", *checkpoints(folder)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    name, base_name = _base(settings)
+    built = _examples(settings, folder)
+    for step, counts in built.counts.items():
+        msg.text(f"{step}: {', '.join(f'{value} {key}' for key, value in counts.items())}")
+    msg.info(
+        f"{len(built.train)} examples, {sum(len(e.questions) for e in built.train)} questions; held out: "
+        + ", ".join(f"{len(examples)} {name}" for name, examples in built.tests.items())
+    )
+    if build_only:
+        return None
+    tokenizer = load_tokenizer(name)
+    model = load_model(name, settings.lora, settings.training.seed)
+
+    def encoded(examples: list[Example]) -> list[Encoded]:
+        return [encode(example, tokenizer) for example in examples]
+
+    tests = {key: encoded(examples) for key, examples in built.tests.items()}
+    tuner = Tuner(model, encoded(built.train), tests, settings.training, folder, base_name)
+    state = tuner.run()
+    msg.good(f"Adapter in {folder / 'adapter'}")
+    return state
+
+
+def load_tokenizer(name: str) -> object:
+    """The tokenizer of a model.
+
+    name (str): Folder or name of a causal LLM of transformers.
+    """
+    try:
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+
+    if (Path(name) / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast.from_pretrained(name)
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+
+
+def _base(settings: TuneConfig) -> tuple[str, str]:
+    """What to load, and what the adapter's config says it belongs to."""
+    if settings.model.name is not None:
+        return settings.model.name, settings.model.name
+    from ..models.embedded import BASE, base_model_dir
+
+    return str(base_model_dir()), BASE
+
+
+def _examples(settings: TuneConfig, folder: Path) -> Built:
+    """The examples of a run that goes on, or new ones.
+
+    RAISES (ValueError): If the folder holds the run of another config.
+    """
+    decisive = settings.model_dump(mode="json", include={"corpora", "mix", "model", "lora", "training"})
+    for free in ("steps", "decay", "checkpoint_minutes", "evaluate_steps"):  # may change on the way
+        del decisive["training"][free]
+    stored = folder / "config.json"
+    if stored.is_file():
+        if json.loads(stored.read_text(encoding="utf-8")) != decisive:
+            raise ValueError(
+                f"{folder} holds a run with other settings. Take another folder with --output, "
+                "or remove that run with --restart."
+            )
+        return read_built(folder)
+    built = build(settings.corpora, settings.mix, settings.training.seed)
+    write_built(built, folder)
+    stored.write_text(json.dumps(decisive, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return built
