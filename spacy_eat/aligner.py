@@ -12,7 +12,7 @@ from thinc.api import Config
 
 from . import grounding
 from .english import EnglishPipeline
-from .extensions import install_extensions, sentences_of
+from .extensions import install_extensions, sentences_of, texts_of
 from .models.dispatch import Model, ask
 from .placement import OffBoundary, place
 from .scoring import score_entities
@@ -173,16 +173,15 @@ class EatEntityAligner(Pipe):
     def _align(self, docs: list[Doc]) -> None:
         self._find_english([s for doc in docs for s in sentences_of(doc) if _is_open(s)])
         for doc in docs:
-            for sentence in filter(_is_ready, sentences_of(doc)):
-                _answer_verbatim(doc.text[sentence["start_char"] : sentence["end_char"]], sentence)
+            for text, sentence in _ready(doc):
+                _answer_verbatim(text, sentence)
         prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
         responses = ask(self.model, prompts)
         for _ in self.task.parse_responses([[doc] for doc in docs], responses):
             pass
         for doc in docs:
-            ready = [sentence for sentence in sentences_of(doc) if _is_ready(sentence)]
-            for sentence in ready:
-                self._ground(doc, sentence)
+            for text, sentence in _ready(doc):
+                self._ground(text, sentence)
             place(
                 doc,
                 [entity for sentence in sentences_of(doc) for entity in sentence["entities"]],
@@ -198,12 +197,12 @@ class EatEntityAligner(Pipe):
                 sentence["status"], sentence["error"] = "translated", None
             sentence["entities"] = [_new_entity(entity) for entity in entities]
 
-    def _ground(self, doc: Doc, sentence: SentenceRecord) -> None:
+    def _ground(self, text: str, sentence: SentenceRecord) -> None:
         """Turn the answers for a sentence into spans of its text."""
         offset = sentence["start_char"]
         records = sentence["entities"]
         alignments = grounding.align(
-            doc.text[offset : sentence["end_char"]],
+            text,
             [EnglishEntity(e["text"], e["label"], e["english_start"], e["english_end"]) for e in records],
             [
                 [Candidate(text, logprob) for text, logprob in zip(e["answers"], e["logprobs"], strict=True)]
@@ -242,8 +241,10 @@ def _is_open(sentence: SentenceRecord) -> bool:
     return sentence["english"] is not None and sentence["status"] != "aligned"
 
 
-def _is_ready(sentence: SentenceRecord) -> bool:
-    return sentence["status"] in ("translated", "given")
+def _ready(doc: Doc) -> list[tuple[str, SentenceRecord]]:
+    """The sentences with English that did not fail and are not aligned, with their source."""
+    ready = [s for s in sentences_of(doc) if s["status"] in ("translated", "given")]
+    return list(zip(texts_of(doc, ready), ready, strict=True))
 
 
 def _new_entity(entity: EnglishEntity) -> EntityRecord:

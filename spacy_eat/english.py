@@ -97,7 +97,7 @@ class EnglishPipeline:
                 raise ValueError(
                     f"The English pipeline '{self.name}' is neither an installed package nor a path. Install "
                     f"it (for spaCy's own models: python -m spacy download {self.name}), or set "
-                    '`english.name` of "eat_entity_aligner" to the name or path of a pipeline that sets doc.ents.'
+                    '`english.name` of "eat_entity_aligner" to the name or path of another pipeline.'
                 )
             nlp = spacy.load(self.name, exclude=self.exclude)
         labels = {

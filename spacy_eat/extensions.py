@@ -6,7 +6,7 @@ the doc goes: `Doc.to_bytes`, `DocBin(store_user_data=True)`, `nlp.pipe` with
 several processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spacy.tokens import Doc, Span
@@ -28,12 +28,34 @@ def install_extensions() -> None:
     span._.eat_status (Optional[str]): "exact", "variant" or "fuzzy".
     """
     if not Doc.has_extension("eat"):
-        Doc.set_extension("eat", default=None)
+        Doc.set_extension("eat", getter=get_record, setter=set_record)
     if not Doc.has_extension("eat_translation"):
         Doc.set_extension("eat_translation", getter=get_translation, setter=set_translation)
     for attribute, field in (("eat_english", "text"), ("eat_score", "score"), ("eat_status", "status")):
         if not Span.has_extension(attribute):
             Span.set_extension(attribute, getter=_FromEntity(field))
+
+
+_KEY = "eat"
+
+
+def get_record(doc: Doc) -> EatRecord | None:
+    """What `doc._.eat` reads."""
+    record = doc.user_data.get(_KEY)
+    if record is not None and not isinstance(record["sentences"], list):
+        record = doc.user_data[_KEY] = _lists(record)  # msgpack made tuples of its lists
+    return record
+
+
+def set_record(doc: Doc, record: EatRecord | None) -> None:
+    """What setting `doc._.eat` writes."""
+    doc.user_data[_KEY] = record
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class _FromEntity:
@@ -69,8 +91,14 @@ def entity_of(span: Span) -> EntityRecord | None:
 
 def sentences_of(doc: Doc) -> list[SentenceRecord]:
     """The sentence records of a doc, an empty list if there are none yet."""
-    record: EatRecord | None = doc._.eat if Doc.has_extension("eat") else None
+    record = get_record(doc)
     return record["sentences"] if record else []
+
+
+def texts_of(doc: Doc, sentences: Iterable[SentenceRecord]) -> list[str]:
+    """The source texts of sentences of a doc."""
+    text = doc.text  # made anew by each access
+    return [text[sentence["start_char"] : sentence["end_char"]] for sentence in sentences]
 
 
 def new_record(spans: Sequence[tuple[int, int]], english: Sequence[str] | None = None) -> EatRecord:

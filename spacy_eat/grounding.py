@@ -6,7 +6,6 @@ that do not overlap. Pure functions: no LLM, no spaCy. Whatever was answered,
 every span is a verbatim slice of the source, or there is none.
 """
 
-import heapq
 import math
 import re
 import unicodedata
@@ -14,13 +13,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import count, pairwise
 from typing import Literal
 
 import numpy
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import LinearConstraint, milp
+from scipy.sparse import csr_array
 
 from .normalize import Folded, fold, is_mark
 from .types import Alignment, AlignmentStatus, Candidate, EnglishEntity
@@ -35,8 +34,10 @@ _QUALITY: dict[AlignmentStatus, float] = {"exact": 1.0, "variant": 0.95, "fuzzy"
 _REPEAT = 0.94
 # An answer without a log-probability counts half of the one before it.
 _RANK = math.log(0.5)
-# Search nodes after which `align` settles for the best it can repair.
-_MAX_NODES = 64
+# Worth (nats) that decides between options that are otherwise equal: a span
+# that stands free, each character of a span, each occurrence earlier; and what
+# sharing a span costs a repeated mention. Far less than any real difference.
+_FREE, _LONGER, _EARLIER, _SHARED = 1e-3, 1e-4, 1e-6, 1e-2
 
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
 _LAST_GLOSS = re.compile(rf"\s*(?:{_GLOSS.pattern})\s*$")
@@ -137,8 +138,8 @@ def align(
     Every (entity, candidate, match) is an option, worth the candidate's
     log-probability plus the logarithm of the match's quality, above
     `none_logprob`. Of all ways to give each entity one option or none, such
-    that no two spans overlap, the one worth most is taken (linear assignment,
-    and branch and bound over the overlaps). So a name is not found inside a
+    that no two spans overlap, the one worth most is taken (an integer program,
+    solved exactly). So a name is not found inside a
     longer one (京都 in 東京都), and two names do not share a span. Mentions of
     one English name take its source occurrences in order; a mention too many
     stays without a span and does not take another name's.
@@ -550,8 +551,8 @@ def _options(
         for order, match in enumerate(found[text][:limit]):
             quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
             # Of equal options the free one, then the longer one, then the earlier one.
-            tie = 1e-4 * _stands_free(source, match.start, match.end)
-            tie += 1e-6 * (match.end - match.start) - 1e-9 * order
+            tie = _FREE * _stands_free(source, match.start, match.end)
+            tie += _LONGER * (match.end - match.start) - _EARLIER * order
             option = _Option(logprob - none_logprob + math.log(quality) + tie, share * quality, match.status)
             span = match.start, match.end
             if span not in options or option.worth > options[span].worth:
@@ -566,71 +567,40 @@ def _assign(
 ) -> dict[int, tuple[_Span, _Option]]:
     """Give entities spans that do not overlap, for the highest total worth.
 
-    Linear assignment bounds the worth of any choice; where it takes two spans
-    that overlap, the search goes on without the one and without the other,
-    best bound first. The first choice without overlap is the best one.
+    An integer program: one variable per option, at most one option per entity,
+    at most one over any character. It is enough to look at the characters
+    where an option starts: overlapping options share one of them.
 
-    A repeated mention can also share its name's span, for hardly less than a
-    span of its own is worth: so it takes a second occurrence where there is
-    one, and no other name's span where there is none.
+    A repeated mention has one option more, without a span, for hardly less
+    than its best one is worth: so it takes a second occurrence of its name
+    where there is one, and no other name's span where there is none.
     """
-    spans = sorted({span for of_entity in options for span in of_entity})
-    columns = {span: column for column, span in enumerate(spans)}
-    rows, width = len(options), len(spans)
-    # One column per span, then for each entity one for none.
-    cost = numpy.full((rows, width + rows), numpy.inf)
-    for entity, of_entity in enumerate(options):
-        for span, option in of_entity.items():
-            cost[entity, columns[span]] = -option.worth
-    repeated = [i for i, name in enumerate(names) if name in names[:i]]
-
-    def relaxed(forbidden: frozenset[tuple[int, _Span]]) -> tuple[float, dict[int, _Span]]:
-        allowed = cost.copy()
-        for entity, span in forbidden:
-            allowed[entity, columns[span]] = numpy.inf
-        for entity in range(rows):
-            allowed[entity, width + entity] = 0.0
-        for entity in repeated:
-            best = allowed[entity].min()
-            allowed[entity, width + entity] = min(0.0, best + 1e-3)
-        chosen_rows, chosen = linear_sum_assignment(allowed)
-        choice = {int(row): spans[c] for row, c in zip(chosen_rows, chosen, strict=True) if c < width}
-        return float(allowed[chosen_rows, chosen].sum()), choice
-
-    ties = count()
-    queue: list[tuple[float, int, frozenset[tuple[int, _Span]], dict[int, _Span]]] = []
-
-    def push(forbidden: frozenset[tuple[int, _Span]]) -> None:
-        total, choice = relaxed(forbidden)
-        heapq.heappush(queue, (total, next(ties), forbidden, choice))
-
-    push(frozenset())
-    for _ in range(_MAX_NODES):
-        _, _, forbidden, choice = heapq.heappop(queue)
-        conflict = _conflict(choice)
-        if conflict is None:
-            break
-        for entity in conflict:
-            push(forbidden | {(entity, choice[entity])})
-    else:
-        choice = _repair(choice, options)
-    return {entity: (span, options[entity][span]) for entity, span in choice.items()}
-
-
-def _conflict(choice: dict[int, _Span]) -> tuple[int, int] | None:
-    ordered = sorted(choice, key=lambda entity: choice[entity])
-    for a, b in pairwise(ordered):
-        if choice[b][0] < choice[a][1]:
-            return a, b
-    return None
-
-
-def _repair(choice: dict[int, _Span], options: Sequence[dict[_Span, _Option]]) -> dict[int, _Span]:
-    """Keep of a choice with overlaps what is worth most without them."""
-    kept = select(
-        [Alignment(*span, "exact", options[entity][span].worth, entity) for entity, span in choice.items()]
+    choices = [(entity, span) for entity, spans in enumerate(options) for span in sorted(spans)]
+    if not choices:
+        return {}
+    starts = sorted({start for _, (start, _) in choices})
+    rows, columns = [], []
+    for column, (entity, (start, end)) in enumerate(choices):
+        covered = range(bisect_left(starts, start), bisect_left(starts, end))
+        rows += [entity, *(len(options) + row for row in covered)]
+        columns += [column] * (1 + len(covered))
+    worth = [options[entity][span].worth for entity, span in choices]
+    for entity, name in enumerate(names):
+        if name in names[:entity] and options[entity]:
+            rows.append(entity)
+            columns.append(len(worth))
+            worth.append(max(option.worth for option in options[entity].values()) - _SHARED)
+    shape = len(options) + len(starts), len(worth)
+    one_each = LinearConstraint(csr_array((numpy.ones(len(rows)), (rows, columns)), shape=shape), ub=1)
+    solution = milp(
+        -numpy.array(worth),
+        integrality=numpy.ones(len(worth)),
+        bounds=(0, 1),
+        constraints=one_each,
+        options={"mip_rel_gap": 0.0, "time_limit": 10.0},  # seconds; for monstrous input
     )
-    return {alignment.entity: (alignment.start, alignment.end) for alignment in kept}
+    taken = [] if solution.x is None else [c for c, x in zip(choices, solution.x, strict=False) if x > 0.5]
+    return {entity: (span, options[entity][span]) for entity, span in taken}
 
 
 def _in_order(

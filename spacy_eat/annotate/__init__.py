@@ -1,30 +1,45 @@
 """Annotating files: streaming, in order, and to be continued after any interruption."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from .annotator import Annotator, PipelineError, Settings, guess_language, load_pipeline, to_fields, usage_of
+from tqdm import tqdm
+
+from .annotator import (
+    Annotator,
+    Done,
+    PipelineError,
+    Settings,
+    guess_language,
+    load_pipeline,
+    to_fields,
+    usage_of,
+)
 from .engines import Engine, here, processes
 from .journal import Journal, Result, locked
 from .outputs import finish, journal_for
-from .records import InputError, Record, batched, count_records, input_files, read_records
+from .ray_engine import ray_cluster
+from .records import InputError, Source, count_records, input_files, read_records
 
 __all__ = [
     "Annotator",
+    "Done",
     "InputError",
     "Mode",
     "PipelineError",
     "Settings",
+    "Source",
     "Summary",
     "annotate",
     "guess_language",
     "here",
     "load_pipeline",
     "processes",
+    "ray_cluster",
     "read_records",
     "to_fields",
     "usage_of",
@@ -40,6 +55,7 @@ class Summary:
     annotated, failed (int): Records of this run.
     before (int): Records that were done when it began.
     seconds (float): Wall time, loading the pipeline included.
+    usage (Counter[str]): What the LLM was asked for, by the fields of `Usage`.
     side_file (Path): Where the failed records are, if there are any.
     """
 
@@ -48,6 +64,7 @@ class Summary:
     before: int
     seconds: float
     side_file: Path
+    usage: Counter[str] = field(default_factory=Counter)
 
 
 def annotate(
@@ -86,49 +103,43 @@ def annotate(
     if target != journal.path and target.exists() and not journal.begun:
         return summary  # a .parquet or .spacy file without failures is complete
 
-    def count(results: list[Result]) -> list[Result]:
-        failed = sum(result.output is None for result in results)
+    def count(done: Done) -> list[Result]:
+        failed = sum(result.output is None for result in done.results)
         summary.failed += failed
-        summary.annotated += len(results) - failed
-        bar.set_postfix(failed=summary.failed, refresh=False)
-        bar.update(len(results))
-        return results
+        summary.annotated += len(done.results) - failed
+        summary.usage.update(done.usage)
+        cost = {"cost": f"{summary.usage['cost']:.2f}"} if summary.usage["cost"] else {}
+        bar.set_postfix(failed=summary.failed, **cost, refresh=False)
+        bar.update(len(done.results))
+        return done.results
 
     with locked(journal.path):
         summary.before = journal.recover()
-        records = read_records(source, settings.text_field)
+        chosen = Source(source, settings.text_field)
+        _check_input(journal, chosen, summary.before)
         if mode == "retry":
-            wanted = set(journal.failed_numbers())
-            total: int | None = len(wanted)
-            records = (record for record in records if record.number in wanted)
+            chosen = chosen._replace(only=tuple(journal.failed_numbers()))
         else:
-            total = count_records(source)
-            records = _skip_finished(records, journal, summary.before, settings.text_field)
-        from tqdm import tqdm
-
-        done_before = 0 if mode == "retry" else summary.before
-        with tqdm(total=total, initial=done_before, unit="doc", disable=None if progress else True) as bar:
-            batches = engine(batched(records, settings.batch_size))
+            chosen = chosen._replace(start=summary.before)
+        total = count_records(source) if chosen.only is None else len(chosen.only)
+        with tqdm(total=total, initial=chosen.start, unit="doc", disable=None if progress else True) as bar:
             if mode == "retry":
-                journal.replace(chain.from_iterable(map(count, batches)))
+                journal.replace(chain.from_iterable(map(count, engine(chosen))))
             else:
-                for results in batches:
-                    journal.append(count(results))
+                for done in engine(chosen):
+                    journal.append(count(done))
         finish(journal, target, source)
     summary.seconds = time.monotonic() - began
     return summary
 
 
-def _skip_finished(
-    records: Iterator[Record], journal: Journal, finished: int, text_field: str
-) -> Iterator[Record]:
-    """The records that are not finished, if those that are come from this input."""
-    failed = set(journal.failed_numbers())
-    last = None
-    for record in islice(records, finished):
-        if record.number not in failed:
-            last = record
+def _check_input(journal: Journal, source: Source, finished: int) -> None:
+    """Refuse to go on if the finished records were not made from this input."""
     output = journal.last_output()
-    if output and (last is None or output.get(text_field) != last.text):
+    if output is None:
+        return
+    failed = set(journal.failed_numbers())
+    last = next(number for number in reversed(range(finished)) if number not in failed)
+    record = next(chain.from_iterable(source._replace(start=last).batches(1)), None)
+    if record is None or record.text != output.get(source.text_field):
         raise InputError(f"{journal.path} was made from another input, or with another --text-field")
-    return records

@@ -3,7 +3,6 @@
 Every engine (this process, several, a Ray cluster) runs the same `Annotator`.
 """
 
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from spacy.util import import_file
 from ..extensions import sentences_of
 from ..types import Usage
 from .journal import Result
-from .records import Record
+from .records import Record, pack, unpack
 
 
 class Settings(NamedTuple):
@@ -40,6 +39,17 @@ class PipelineError(Exception):
     """The fault is not with the docs: a wrong setting, a server that is down."""
 
 
+class Done(NamedTuple):
+    """An annotated batch.
+
+    results (List[Result]): One for each record, in order.
+    usage (Dict[str, float]): What it has cost, by the fields of `Usage`.
+    """
+
+    results: list[Result]
+    usage: dict[str, float]
+
+
 class Annotator:
     """settings (Settings): What to load."""
 
@@ -49,45 +59,50 @@ class Annotator:
             import_file("python_code", settings.code)
         self.nlp = load_pipeline(settings.pipeline)
 
-    def __call__(self, records: Sequence[Record]) -> list[Result]:
+    def __call__(self, records: Sequence[Record]) -> Done:
         """Annotate a batch.
 
         records (Sequence[Record]): Readable or not.
-        RETURNS (List[Result]): One for each, in order. A record fails if it
-            cannot be read, if a component raises for it, or if EAT recorded an
-            error on one of its sentences. It never takes another one along.
+        RETURNS (Done): A result for each, in order. A record fails if it cannot
+            be read, if a component raises for it, or if EAT recorded an error on
+            one of its sentences. It never takes another one along.
         RAISES (PipelineError): If a whole batch (of 16 or more) fails for one reason.
         """
+        before = usage_of(self.nlp)
         with self.nlp.memory_zone():  # else the vocab grows with every new word
-            docs: dict[int, Doc] = {}
-            errors: dict[int, str] = {r.number: r.error for r in records if r.error is not None}
-            for record in records:
-                if record.error is None:
-                    try:
-                        docs[record.number] = self._make_doc(record)
-                    except Exception as error:  # whatever the tokenizer does not like
-                        errors[record.number] = _describe(error)
-            try:
-                docs = dict(
-                    zip(docs, self.nlp.pipe(docs.values(), batch_size=self.settings.batch_size), strict=True)
-                )
-            except Exception:  # a component that lets one doc break its batch: try them one by one
-                for number, doc in list(docs.items()):
-                    try:
-                        docs[number] = self.nlp(doc)
-                    except Exception as error:
-                        errors[number] = _describe(error)
-            for number, doc in docs.items():
-                failed = [s["error"] or s["status"] for s in sentences_of(doc) if s["status"] == "failed"]
-                if failed:
-                    errors.setdefault(number, "; ".join(dict.fromkeys(failed)))
-            self._check_whether_to_go_on([r for r in records if r.error is None], errors)
-            return [
-                Result(r, None, errors[r.number])
-                if r.number in errors
-                else Result(r, self._output(r, docs[r.number]))
-                for r in records
-            ]
+            results = self._annotate(records)
+        return Done(results, {name: amount - before[name] for name, amount in usage_of(self.nlp).items()})
+
+    def _annotate(self, records: Sequence[Record]) -> list[Result]:
+        docs: dict[int, Doc] = {}
+        errors: dict[int, str] = {r.number: r.error for r in records if r.error is not None}
+        for record in records:
+            if record.error is None:
+                try:
+                    docs[record.number] = self._make_doc(record)
+                except Exception as error:  # whatever the tokenizer does not like
+                    errors[record.number] = _describe(error)
+        try:
+            docs = dict(
+                zip(docs, self.nlp.pipe(docs.values(), batch_size=self.settings.batch_size), strict=True)
+            )
+        except Exception:  # a component that lets one doc break its batch: try them one by one
+            for number, doc in list(docs.items()):
+                try:
+                    docs[number] = self.nlp(doc)
+                except Exception as error:
+                    errors[number] = _describe(error)
+        for number, doc in docs.items():
+            failed = [s["error"] or s["status"] for s in sentences_of(doc) if s["status"] == "failed"]
+            if failed:
+                errors.setdefault(number, "; ".join(dict.fromkeys(failed)))
+        self._check_whether_to_go_on([r for r in records if r.error is None], errors)
+        return [
+            Result(r, None, errors[r.number])
+            if r.number in errors
+            else Result(r, self._output(r, docs[r.number]))
+            for r in records
+        ]
 
     def _check_whether_to_go_on(self, records: Sequence[Record], errors: dict[int, str]) -> None:
         reasons = {errors.get(record.number) for record in records}
@@ -96,15 +111,12 @@ class Annotator:
 
     def _make_doc(self, record: Record) -> Doc:
         if record.doc is not None:
-            return Doc(self.nlp.vocab).from_bytes(record.doc)
+            return unpack(record.doc, self.nlp.vocab)
         return self.nlp.make_doc(record.text)
 
     def _output(self, record: Record, doc: Doc) -> dict[str, Any]:
         if self.settings.keep_docs:
-            return {
-                self.settings.text_field: record.text,
-                "doc": base64.b64encode(doc.to_bytes()).decode("ascii"),
-            }
+            return {self.settings.text_field: record.text, "doc": pack(doc)}
         return {**record.fields, **to_fields(doc)}
 
 

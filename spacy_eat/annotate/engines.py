@@ -1,26 +1,24 @@
-"""Where batches are annotated: an engine is a map over batches that keeps their order."""
+"""Where records are annotated: an engine annotates a source batch by batch, in order."""
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 
-from .annotator import Annotator, Settings
-from .journal import Result
-from .records import Record
+from .annotator import Annotator, Done, Settings
+from .records import Record, Source
 
-Batch = list[Record]
-Engine = Callable[[Iterable[Batch]], Iterator[list[Result]]]
+Engine = Callable[[Source], Iterator[Done]]
 
 
 def here(settings: Settings) -> Engine:
     """Annotate in this process. The pipeline is loaded when there is a batch."""
 
-    def run(batches: Iterable[Batch]) -> Iterator[list[Result]]:
+    def run(source: Source) -> Iterator[Done]:
         annotator: Annotator | None = None
-        for batch in batches:
+        for batch in source.batches(settings.batch_size):
             annotator = annotator or Annotator(settings)
             yield annotator(batch)
 
@@ -31,17 +29,17 @@ def processes(settings: Settings, workers: int) -> Engine:
     """Annotate in several processes, each with its own pipeline."""
     from concurrent.futures import Future, ProcessPoolExecutor
 
-    def run(batches: Iterable[Batch]) -> Iterator[list[Result]]:
-        waiting: deque[Future[list[Result]]] = deque()
-        rest = iter(batches)
+    def run(source: Source) -> Iterator[Done]:
+        batches = source.batches(settings.batch_size)
+        waiting: deque[Future[Done]] = deque()
         context = get_context("spawn")  # a forked process cannot use torch or a GPU
         with ProcessPoolExecutor(workers, context, _load_in_process, (settings,)) as pool:
             # Twice as many batches as workers are on their way: memory stays
             # flat, and nobody waits while the first one is written.
-            waiting.extend(pool.submit(_annotate_in_process, batch) for batch in islice(rest, 2 * workers))
+            waiting.extend(pool.submit(_annotate_in_process, batch) for batch in islice(batches, 2 * workers))
             while waiting:
                 yield waiting.popleft().result()
-                waiting.extend(pool.submit(_annotate_in_process, batch) for batch in islice(rest, 1))
+                waiting.extend(pool.submit(_annotate_in_process, batch) for batch in islice(batches, 1))
 
     return run
 
@@ -62,5 +60,5 @@ def _load_in_process(settings: Settings) -> None:
     _annotator = Annotator(settings)
 
 
-def _annotate_in_process(batch: Batch) -> list[Result]:
+def _annotate_in_process(batch: list[Record]) -> Done:
     return _annotator(batch)

@@ -1,6 +1,5 @@
 """Turning a finished journal into the output file that was asked for."""
 
-import base64
 import json
 import os
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .journal import Journal
-from .records import InputError, input_files, pyarrow, suffix_of
+from .records import InputError, input_files, pyarrow, suffix_of, unpack
 
 SUFFIXES = (".jsonl", ".parquet", ".spacy")
 
@@ -45,13 +44,13 @@ def finish(journal: Journal, target: Path, source: Path) -> None:
 
 def _write_spacy(journal: Journal, path: Path) -> None:
     """One `DocBin`; it is held in memory until it is written."""
-    from spacy.tokens import Doc, DocBin
+    from spacy.tokens import DocBin
     from spacy.vocab import Vocab
 
     docs = DocBin(store_user_data=True)
     vocab = Vocab()
     for output in journal.outputs():
-        docs.add(Doc(vocab).from_bytes(base64.b64decode(output["doc"])))
+        docs.add(unpack(output["doc"], vocab))
     docs.to_disk(path)
 
 

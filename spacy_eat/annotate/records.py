@@ -2,10 +2,15 @@
 
 import gzip
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+    from spacy.vocab import Vocab
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".parquet", ".spacy")
 
@@ -21,7 +26,7 @@ class Record(NamedTuple):
     where (str): The same for people: file and line, row or doc.
     text (str): What to annotate.
     fields (Dict[str, Any]): What else the output keeps, as JSON.
-    doc (Optional[bytes]): A tokenised doc (`Doc.to_bytes`), from .spacy files.
+    doc (Optional[str]): A tokenised doc (`Doc.to_bytes` in base64), from .spacy files.
     error (Optional[str]): Why the record cannot be read; `fields["input"]` is
         then what stands there.
     """
@@ -30,8 +35,31 @@ class Record(NamedTuple):
     where: str
     text: str
     fields: dict[str, Any]
-    doc: bytes | None = None
+    doc: str | None = None
     error: str | None = None
+
+
+class Source(NamedTuple):
+    """Which records to annotate: small enough to be sent to another machine.
+
+    path (Path): See `read_records`.
+    text_field (str): See `read_records`.
+    start (int): The first record.
+    only (Optional[Tuple[int, ...]]): Only these records.
+    """
+
+    path: Path
+    text_field: str = "text"
+    start: int = 0
+    only: tuple[int, ...] | None = None
+
+    def batches(self, size: int) -> Iterator[list[Record]]:
+        """The records, some at a time."""
+        only = None if self.only is None else frozenset(self.only)
+        records = islice(read_records(self.path, self.text_field), self.start, None)
+        chosen = (record for record in records if only is None or record.number in only)
+        while batch := list(islice(chosen, size)):
+            yield batch
 
 
 def read_records(source: Path, text_field: str = "text") -> Iterator[Record]:
@@ -167,7 +195,18 @@ def _read_spacy(path: Path, text_field: str) -> Iterator[Record]:
     from spacy.vocab import Vocab
 
     for n, doc in enumerate(DocBin().from_disk(path).get_docs(Vocab()), 1):
-        yield Record(0, f"{path.name}, doc {n}", doc.text, {text_field: doc.text}, doc.to_bytes())
+        yield Record(0, f"{path.name}, doc {n}", doc.text, {text_field: doc.text}, pack(doc))
+
+
+def pack(doc: "Doc") -> str:
+    """A doc as text, for JSON."""
+    return b64encode(doc.to_bytes()).decode("ascii")
+
+
+def unpack(doc: str, vocab: "Vocab") -> "Doc":
+    from spacy.tokens import Doc
+
+    return Doc(vocab).from_bytes(b64decode(doc))
 
 
 def _broken(where: str, content: Any, error: str) -> Record:
@@ -182,8 +221,3 @@ def pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise InputError('Parquet files need pyarrow: pip install "spacy-eat[parquet]"') from error
     return pyarrow, parquet
-
-
-def batched(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    while batch := list(islice(records, size)):
-        yield batch

@@ -1,3 +1,4 @@
+from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,11 @@ from typer import Argument, Option
 IN_HELP = ".txt (a line is a doc), .jsonl, .jsonl.gz, .parquet, .spacy, or a folder of them"
 PIPELINE_HELP = "Package, path, .cfg or language code (default: by the script of the text)"
 BATCH_HELP = "Docs that go through the pipeline together, and are saved together"
+
+
+class EngineName(str, Enum):
+    local = "local"
+    ray = "ray"
 
 
 def annotate_cli(
@@ -21,6 +27,8 @@ def annotate_cli(
     workers: Annotated[
         int, Option("--workers", "-w", min=1, help="Processes, each with its own pipeline")
     ] = 1,
+    engine: Annotated[EngineName, Option(help="Where the workers run")] = (EngineName.local),
+    ray_address: Annotated[str | None, Option(help="An existing Ray cluster (default: a local one)")] = None,
     code: Annotated[
         Path | None, Option("--code", "-c", exists=True, help="Python file to import first")
     ] = None,
@@ -42,6 +50,7 @@ def annotate_cli(
         guess_language,
         here,
         processes,
+        ray_cluster,
         read_records,
     )
 
@@ -55,8 +64,11 @@ def annotate_cli(
             if pipeline is None:
                 msg.fail("No telling the language of the first 100 docs: use --pipeline", exits=1)
         settings = Settings(str(pipeline), code, batch_size, text_field, keep_docs=target.suffix == ".spacy")
-        engine = processes(settings, workers) if workers > 1 else here(settings)
-        summary = annotate(source, target, settings, engine, mode=chosen[0] if chosen else "new")
+        if engine is EngineName.ray:
+            run = ray_cluster(settings, workers, ray_address)
+        else:
+            run = processes(settings, workers) if workers > 1 else here(settings)
+        summary = annotate(source, target, settings, run, mode=chosen[0] if chosen else "new")
     except InputError as error:
         msg.fail(str(error), exits=1)
     except PipelineError as error:
@@ -69,6 +81,11 @@ def annotate_cli(
         msg.warn("Interrupted. What is finished is saved: go on with --resume", exits=130)
     rate = summary.annotated / summary.seconds if summary.seconds else 0.0
     msg.good(f"{summary.annotated} docs annotated in {summary.seconds:.1f} s ({rate:.1f} a second): {target}")
+    usage = summary.usage
+    if usage["requests"]:
+        requests = f"{usage['requests']} LLM requests and {usage['cached']} answers from the cache"
+        tokens = f"{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out"
+        msg.info(f"{requests}; {tokens}; cost {usage['cost']:.2f}")
     if summary.before:
         msg.info(f"{summary.before} docs were finished before")
     if summary.failed:

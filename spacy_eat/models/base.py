@@ -7,9 +7,9 @@ failed, an `LLMError` stands in the place of the response.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Iterable  # noqa: UP035  (spacy-llm looks for typing's own Iterable)
 
 from ..types import Prompt, Response, Usage
 from .cache import RequestCache, digest

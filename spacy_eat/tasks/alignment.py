@@ -8,7 +8,7 @@ from typing import Any, Iterable, List, Tuple
 from jinja2 import Template
 from spacy.tokens import Doc
 
-from ..extensions import sentences_of
+from ..extensions import sentences_of, texts_of
 from ..types import Candidate, Completion, EntityRecord, LLMError, Prompt, Response, SentenceRecord
 from .rendering import (
     FewShotExample,
@@ -51,6 +51,7 @@ class EntityAlignmentTask:
         self.language = language
         self.examples = examples
         self.dialogue = dialogue
+        self._heads: dict[str, str] = {}
 
     def pending(self, doc: Doc) -> list[tuple[SentenceRecord, list[str]]]:
         """What is to be asked: sentences, each with different English names."""
@@ -78,9 +79,10 @@ class EntityAlignmentTask:
             the doc itself in the place of each shard.
         """
         for doc in docs:
+            jobs = self.pending(doc)
             prompts = [
-                self.prompt(doc.text[s["start_char"] : s["end_char"]], s["english"] or "", phrases, doc.lang_)
-                for s, phrases in self.pending(doc)
+                self.prompt(text, sentence["english"] or "", phrases, doc.lang_)
+                for text, (sentence, phrases) in zip(texts_of(doc, [s for s, _ in jobs]), jobs, strict=True)
             ]
             yield prompts, [doc] * max(1, len(prompts))
 
@@ -110,7 +112,6 @@ class EntityAlignmentTask:
             asked = {"phrase": phrases[0]}
         rendered = self.template.render(language=language, text=text, english=english, **asked)
         first, *turns = rendered.split("\f")
-        examples = builtin_examples(lang) if self.examples is None else self.examples
         completion = Completion(
             prefix=alignment_prompt(text, phrases[0], language)[0],
             suffixes=tuple(alignment_prompt(text, phrase, language)[1] for phrase in phrases),
@@ -118,11 +119,7 @@ class EntityAlignmentTask:
             none=NONE,
             priors=tuple(alignment_prompt(text, phrase, language)[1] for phrase in PRIORS),
             max_tokens=48,
-            examples="".join(
-                f"{''.join(alignment_prompt(example['text'], name, language))} {source}\n\n"
-                for example in examples
-                for name, source in example["entities"].items()
-            ),
+            examples=self._head(lang, language),
         )
         schema = None
         if not self.dialogue:
@@ -133,6 +130,16 @@ class EntityAlignmentTask:
                 "additionalProperties": False,
             }
         return Prompt(first, completion=completion, schema=schema, turns=turns)
+
+    def _head(self, lang: str, language: str) -> str:
+        """The examples in the form of completions, one per name."""
+        if lang not in self._heads:
+            self._heads[lang] = "".join(
+                f"{''.join(alignment_prompt(example['text'], name, language))} {source}\n\n"
+                for example in (builtin_examples(lang) if self.examples is None else self.examples)
+                for name, source in example["entities"].items()
+            )
+        return self._heads[lang]
 
     def parse(self, sentence: SentenceRecord, phrases: Sequence[str], response: Response) -> None:
         """Write one response to the entities of its sentence."""

@@ -32,6 +32,7 @@ class FewShotExample(TypedDict):
     entities: dict[str, str]
 
 
+@cache
 def language_name(lang: str) -> str:
     """English name of a language.
 
@@ -45,6 +46,7 @@ def language_name(lang: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
 
 
+@cache
 def load_template(name: str, override: str | None = None) -> Template:
     """A prompt template.
 

@@ -7,7 +7,7 @@ from typing import Any, Iterable, List, Tuple
 from jinja2 import Template
 from spacy.tokens import Doc
 
-from ..extensions import sentences_of
+from ..extensions import sentences_of, texts_of
 from ..types import Completion, LLMError, Prompt, Response, SentenceRecord
 from .rendering import (
     LABELS,
@@ -53,6 +53,7 @@ class EntityTranslationTask:
         self.labels = dict(LABELS if labels is None else labels)
         self.examples = examples
         self.glossary = dict(glossary or {})
+        self._heads: dict[str, str] = {}
 
     def pending(self, doc: Doc) -> list[SentenceRecord]:
         """The sentences of a doc that are to be translated."""
@@ -69,9 +70,7 @@ class EntityTranslationTask:
             the doc itself in the place of each shard.
         """
         for doc in docs:
-            prompts = [
-                self.prompt(doc.text[s["start_char"] : s["end_char"]], doc.lang_) for s in self.pending(doc)
-            ]
+            prompts = [self.prompt(text, doc.lang_) for text in texts_of(doc, self.pending(doc))]
             yield prompts, [doc] * max(1, len(prompts))
 
     def parse_responses(
@@ -80,8 +79,9 @@ class EntityTranslationTask:
         """Write the translations to `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
         for docs, answers in zip(shards, responses, strict=True):
             doc = next(iter(docs))
-            for sentence, answer in zip(self.pending(doc), answers, strict=True):
-                self.parse(doc.text[sentence["start_char"] : sentence["end_char"]], sentence, answer)
+            sentences = self.pending(doc)
+            for text, sentence, answer in zip(texts_of(doc, sentences), sentences, answers, strict=True):
+                self.parse(text, sentence, answer)
             yield doc
 
     def prompt(self, text: str, lang: str) -> Prompt:
@@ -98,17 +98,22 @@ class EntityTranslationTask:
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )
         first, *turns = rendered.split("\f")
-        examples = builtin_examples(lang) if self.examples is None else self.examples
         completion = Completion(
             prefix=translation_prompt(text, language, glossary),
             suffixes=("",),
-            examples="".join(
-                f"{translation_prompt(example['text'], language)} {one_line(example['english'])}\n\n"
-                for example in examples
-            ),
+            examples=self._head(lang, language),
             max_tokens=min(512, 32 + 2 * len(text)),
         )
         return Prompt(first, completion=completion, turns=turns)
+
+    def _head(self, lang: str, language: str) -> str:
+        """The examples in the form of a completion."""
+        if lang not in self._heads:
+            self._heads[lang] = "".join(
+                f"{translation_prompt(example['text'], language)} {one_line(example['english'])}\n\n"
+                for example in (builtin_examples(lang) if self.examples is None else self.examples)
+            )
+        return self._heads[lang]
 
     def parse(self, text: str, sentence: SentenceRecord, response: Response) -> None:
         """Write one response to its sentence."""

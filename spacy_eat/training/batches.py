@@ -2,7 +2,7 @@
 the seed decides."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +85,13 @@ def batch_order(lengths: Sequence[int], max_tokens: int, seed: int) -> list[list
 
 
 def collate(
-    examples: Sequence[Encoded], weights: dict[str, float], pad: int = 0
+    examples: Sequence[Encoded], weights: Mapping[Kind, float], pad: int = 0
 ) -> "dict[str, torch.Tensor]":
     """Tensors of a batch. Each question of a row sees the row's prefix and
     itself, and stands at the positions right after the prefix.
 
     examples (Sequence[Encoded]): The batch.
-    weights (Dict[str, float]): Weight of a token of each kind of answer.
+    weights (Mapping[str, float]): Weight of a token of each kind of answer.
     pad (int): Token id to fill up with.
     RETURNS (Dict[str, torch.Tensor]): "input_ids" and "position_ids" (batch,
         length); "attention_mask" (batch, 1, length, length), bool; "labels"

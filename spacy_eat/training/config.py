@@ -45,7 +45,7 @@ class Corpora(Section):
     dev: str = "flores_dev"
     english: str = "embedded"
     tag: PositiveInt = 20000
-    held_out_names: float = Field(0.1, ge=0.0, lt=1.0)
+    held_out_names: float = Field(default=0.1, ge=0.0, lt=1.0)
     held_out_questions: NonNegativeInt = 150
     held_out_pairs: NonNegativeInt = 200
 
@@ -72,11 +72,11 @@ class Mix(Section):
     alignment: dict[str, NonNegativeInt] = {}
     parallel: dict[str, NonNegativeInt] = {}
     short: dict[str, NonNegativeInt] = {}
-    composite: float = Field(0.4, ge=0.0, le=1.0)
-    several: float = Field(0.3, ge=0.0, le=1.0)
-    none: float = Field(0.07, ge=0.0, le=1.0)
-    traditional: float = Field(0.4, ge=0.0, le=1.0)
-    glossary: float = Field(0.1, ge=0.0, le=1.0)
+    composite: float = Field(default=0.4, ge=0.0, le=1.0)
+    several: float = Field(default=0.3, ge=0.0, le=1.0)
+    none: float = Field(default=0.07, ge=0.0, le=1.0)
+    traditional: float = Field(default=0.4, ge=0.0, le=1.0)
+    glossary: float = Field(default=0.1, ge=0.0, le=1.0)
     max_questions: PositiveInt = 6
     max_chars: PositiveInt = 220
 
@@ -103,7 +103,7 @@ class Lora(Section):
 
     rank: PositiveInt = 16
     alpha: PositiveInt = 32
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     modules: str | list[str] = "all-linear"
     initial: Path | None = None
 
@@ -133,10 +133,10 @@ class Training(Section):
     steps: PositiveInt = 500
     batch_tokens: PositiveInt = 1024
     accumulate: PositiveInt = 2
-    learning_rate: float = Field(5e-4, gt=0.0)
+    learning_rate: float = Field(default=5e-4, gt=0.0)
     warmup: NonNegativeInt = 20
     decay: NonNegativeInt = 200
-    max_grad_norm: float = Field(1.0, gt=0.0)
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
     weights: dict[Literal["alignment", "translation"], NonNegativeFloat] = {
         "alignment": 1.0,
         "translation": 0.5,

@@ -162,7 +162,7 @@ def _check(*paths: Path) -> None:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(
-                f"There is no {path}. The corpora's folders are set in [corpora], or all at once with --paths.data"
+                f"There is no {path}. Set the folders in [corpora], or all at once with --paths.data"
             )
 
 

@@ -91,7 +91,7 @@ def load_adapter(model: Any, path: Path) -> None:
     wrong = sorted(stored.keys() ^ own.keys()) or [k for k in own if own[k].shape != stored[k].shape]
     if wrong:
         raise ValueError(
-            f"The adapter in {path} does not fit: it is of another base, rank or set of layers (see {wrong[0]})"
+            f"The adapter in {path} does not fit: another base, rank or set of layers (see {wrong[0]})"
         )
     set_peft_model_state_dict(model, stored)
 
@@ -292,9 +292,8 @@ class Tuner:
             bar.update()
             last = state.step == training.steps
             if last or (training.evaluate_steps and state.step % training.evaluate_steps == 0):
-                if scores := self.evaluate():
-                    state.scores.append({"step": state.step, **scores})
-                    bar.write(json.dumps(state.scores[-1]))
+                state.scores.append({"step": state.step, **self.evaluate()})
+                bar.write(json.dumps(state.scores[-1]))
             if last or time.monotonic() - saved > 60 * training.checkpoint_minutes:
                 self.save_checkpoint()
                 saved = time.monotonic()
@@ -315,9 +314,7 @@ class Tuner:
 
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        collated = [
-            collate([self.examples[i] for i in batch], dict(self.training.weights)) for batch in batches
-        ]
+        collated = [collate([self.examples[i] for i in batch], self.training.weights) for batch in batches]
         total = sum(float(batch["weights"].sum()) for batch in collated) or 1.0
         device = self.accelerator.device
         loss = torch.zeros((), device=device)

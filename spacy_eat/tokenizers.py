@@ -1,0 +1,69 @@
+"""A Japanese tokenizer for texts of any length."""
+
+from collections.abc import Callable
+
+from spacy.lang.ja import JapaneseTokenizer
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+
+from .sentences import split_text
+
+# Sudachi refuses texts of more than 49,149 bytes; a character has up to four.
+MAX_CHARACTERS = 12_000
+
+
+class ChunkedJapaneseTokenizer(JapaneseTokenizer):
+    """spaCy's Japanese tokenizer, a piece of the text at a time.
+
+    Sudachi refuses texts of more than 49,149 bytes. Here a long text is cut
+    between sentences, so its tokens are those that its sentences would have.
+    """
+
+    def __reduce__(self) -> tuple[type, tuple[Vocab, str | None]]:
+        return ChunkedJapaneseTokenizer, (self.vocab, self.split_mode)
+
+    def __call__(self, text: str) -> Doc:
+        """Tokenize a text.
+
+        text (str): Any text. Lone surrogates, which UTF-8 cannot have, become "?".
+        RETURNS (Doc): The doc.
+        """
+        text = text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+        if len(text) <= MAX_CHARACTERS:
+            return super().__call__(text)
+        docs = [super(ChunkedJapaneseTokenizer, self).__call__(piece) for piece in _pieces(text)]
+        sub_tokens = [entry for doc in docs for entry in doc.user_data.pop("sub_tokens", [])]
+        doc = Doc.from_docs(docs, ensure_whitespace=False)
+        for token in doc:  # where a piece starts is not where a sentence was found to start
+            token.is_sent_start = None
+        if sub_tokens:
+            doc.user_data["sub_tokens"] = sub_tokens
+        return doc
+
+
+def _pieces(text: str) -> list[str]:
+    """The text cut at the starts of sentences, into pieces of bounded length."""
+    pieces: list[str] = []
+    begin = last = 0
+    for start, _ in [*split_text(text, max_length=MAX_CHARACTERS // 2), (len(text), len(text))]:
+        while start - begin > MAX_CHARACTERS:
+            cut = last if last > begin else begin + MAX_CHARACTERS
+            pieces.append(text[begin:cut])
+            begin = cut
+        last = start
+    pieces.append(text[begin:])
+    return [piece for piece in pieces if piece]
+
+
+def create_japanese_tokenizer(split_mode: str | None = None) -> Callable[[Language], JapaneseTokenizer]:
+    """`spacy_eat.JapaneseTokenizer.v1`: spaCy's, for texts of any length.
+
+    split_mode (Optional[str]): Sudachi's mode "A" (short units), "B" or "C"
+        (named entities). None for "A".
+    """
+
+    def make(nlp: Language) -> JapaneseTokenizer:
+        return ChunkedJapaneseTokenizer(nlp.vocab, split_mode=split_mode)
+
+    return make

@@ -1,0 +1,89 @@
+"""Fixtures: a scripted LLM, a scripted English pipeline, and the development data."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Iterable  # noqa: UP035  (spacy-llm looks for typing's own Iterable)
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy_llm.registry import registry
+
+DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture
+def data() -> Path:
+    """The development data, where it is at hand."""
+    if not (DATA / "gold").is_dir():
+        pytest.skip(f"no development data in {DATA} (set SPACY_EAT_DATA)")
+    return DATA
+
+
+class ScriptedLLM:
+    """Answers by rules a test gives, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+        self.translations: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.raw: Callable[[str], str | None] = lambda prompt: None
+
+    def __call__(self, prompts: Iterable[Iterable[Any]]) -> Iterable[Iterable[Any]]:
+        return [[self.answer(prompt) for prompt in group] for group in prompts]
+
+    def answer(self, prompt: str) -> str:
+        self.prompts.append(prompt)
+        raw = self.raw(prompt)
+        if raw is not None:
+            return raw
+        if "\nNames: " in prompt:
+            names = json.loads(prompt.rsplit("\nNames: ", 1)[1].split("\n")[0])
+            return json.dumps({name: self.names.get(name) for name in names}, ensure_ascii=False)
+        text = prompt.rsplit("\nEnglish:", 1)[0].rsplit(": ", 1)[1]
+        return self.translations.get(text, f"Nothing is known of {len(text)} characters.")
+
+
+@pytest.fixture
+def llm() -> ScriptedLLM:
+    """The model behind `{"@llm_models": "test.Scripted"}`."""
+    model = ScriptedLLM()
+    registry.llm_models.register("test.Scripted", func=lambda: model)
+    return model
+
+
+@pytest.fixture
+def english(tmp_path: Path) -> Path:
+    """An English pipeline on disk that tags a few names."""
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("entity_ruler")
+    names = {
+        "PER": ["Liu Chuanzhi", "Tanaka", "Obama"],
+        "LOC": ["Beijing", "Kyoto", "Tokyo", "Tokyo Metropolis"],
+        "ORG": ["Lenovo Group", "NHK", "Kyoto University"],
+    }
+    ruler.add_patterns([{"label": label, "pattern": name} for label in names for name in names[label]])
+    nlp.to_disk(tmp_path / "english")
+    return tmp_path / "english"
+
+
+@pytest.fixture
+def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
+    """A pipeline with both components on the scripted LLM and English pipeline.
+
+    lang (str): Language. aligner (dict), translator (dict): further settings.
+    """
+
+    def make(
+        lang: str = "zh", translator: Any = (), aligner: Any = (), nlp: Language | None = None
+    ) -> Language:
+        nlp = nlp or spacy.blank(lang)
+        model = {"@llm_models": "test.Scripted"}
+        nlp.add_pipe("eat_translator", config={"model": model, **dict(translator)})
+        side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
+        nlp.add_pipe("eat_entity_aligner", config={"model": model, "english": side, **dict(aligner)})
+        return nlp
+
+    return make
