@@ -37,7 +37,7 @@ _RANK = math.log(0.5)
 # Worth (nats) that decides between options that are otherwise equal: a span
 # that stands free, each character of a span, each occurrence earlier; and what
 # sharing a span costs a repeated mention. Far less than any real difference.
-_FREE, _LONGER, _EARLIER, _SHARED = 1e-3, 1e-4, 1e-6, 1e-2
+_FREE, _LONGER, _EARLIER, _SHARED = 1e-3, 1e-4, 1e-5, 1e-2
 
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
 _LAST_GLOSS = re.compile(rf"\s*(?:{_GLOSS.pattern})\s*$")
@@ -166,7 +166,7 @@ def align(
     if len(entities) != len(answers):
         raise ValueError(f"{len(entities)} entities, but answers for {len(answers)}")
     found: dict[str, list[Match]] = {}
-    limit = 2 * len(entities) + 8
+    limit = len(entities) + 4  # occurrences of an answer: the rest cannot be needed
     options: list[dict[tuple[int, int], _Option]] = []
     for candidates in answers:
         for text in {candidate.text for candidate in candidates} - found.keys():
@@ -597,7 +597,7 @@ def _assign(
         integrality=numpy.ones(len(worth)),
         bounds=(0, 1),
         constraints=one_each,
-        options={"mip_rel_gap": 0.0, "time_limit": 10.0},  # seconds; for monstrous input
+        options={"mip_rel_gap": 0.0, "time_limit": 2.0},  # seconds; for monstrous input
     )
     taken = [] if solution.x is None else [c for c, x in zip(choices, solution.x, strict=False) if x > 0.5]
     return {entity: (span, options[entity][span]) for entity, span in taken}
