@@ -1,0 +1,79 @@
+"""Both components on the chat backend, over real HTTP."""
+
+import json
+
+import pytest
+import spacy
+from spacy.util import load_config
+
+from spacy_eat.models.chat_completions import ChatCompletions
+
+from .models.server import Server, error, reply
+
+ZH = "联想集团由柳传志于1984年在北京创立。"
+EN = "Lenovo Group was founded by Liu Chuanzhi in Beijing in 1984."
+NAMES = {"Lenovo Group": "联想集团", "Liu Chuanzhi": "柳传志", "Beijing": "北京"}
+
+
+def answer(request):
+    text = request["messages"][-1]["content"]
+    if "败" in text:
+        return error(400, "this prompt is not welcome")
+    if "\nNames: " in text:
+        return reply(json.dumps(NAMES, ensure_ascii=False))
+    return reply(EN if ZH in text else "It rains.")
+
+
+@pytest.fixture
+def make(english, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
+
+    def make(url):
+        nlp = spacy.blank("zh")
+        model = {"@llm_models": "spacy_eat.ChatCompletions.v1", "name": "m", "base_url": url, "cache": None}
+        nlp.add_pipe("eat_translator", config={"model": model})
+        side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
+        nlp.add_pipe("eat_entity_aligner", config={"model": model, "english": side})
+        return nlp
+
+    return make
+
+
+def test_pipe_keeps_order_and_failures_apart(make):
+    texts = [ZH, "失败。", "今天下雨。"] * 10
+    with Server(answer) as server:
+        docs = list(make(server.url).pipe(texts))
+    assert [len(doc.ents) for doc in docs] == [3, 0, 0] * 10
+    assert [doc._.eat["sentences"][0]["status"] for doc in docs] == ["aligned", "failed", "aligned"] * 10
+    assert "this prompt is not welcome" in docs[1]._.eat["sentences"][0]["error"]
+    assert server.most > 1
+
+
+def test_several_processes(make):
+    with Server(answer) as server:
+        docs = list(make(server.url).pipe([ZH, "今天下雨。"] * 6, n_process=2, batch_size=2))
+    assert [len(doc.ents) for doc in docs] == [3, 0] * 6
+    assert docs[0].ents[0]._.eat_english == "Lenovo Group"
+    assert docs[0]._.eat["sentences"][0]["requests"] == 2
+
+
+def test_storage_keeps_no_key(make, tmp_path):
+    with Server(answer) as server:
+        nlp = make(server.url)
+        doc = nlp(ZH)
+        nlp.to_disk(tmp_path / "nlp")
+        assert len(spacy.load(tmp_path / "nlp")(ZH).ents) == 3
+    stored = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    assert b"ChatCompletions" in stored
+    assert b"sk-a-secret" not in stored + doc.to_bytes() + nlp.to_bytes()
+
+
+@pytest.mark.parametrize("name", ["zh_chat", "ja_chat", "zh_embedded", "ja_embedded"])
+def test_configs_load_as_they_are(name, request):
+    nlp = spacy.util.load_model_from_config(
+        load_config(request.config.rootpath / "configs" / f"{name}.cfg"), auto_fill=True
+    )
+    assert nlp.pipe_names == ["eat_translator", "eat_entity_aligner"]
+    assert nlp.lang == name[:2]
+    model = nlp.get_pipe("eat_translator").model
+    assert isinstance(model, ChatCompletions) == name.endswith("chat")
