@@ -21,7 +21,7 @@ def answer(request):
         return error(400, "this prompt is not welcome")
     if "\nNames: " in text:
         return reply(json.dumps(NAMES, ensure_ascii=False))
-    return reply(EN if ZH in text else "It rains.")
+    return reply(EN if ZH in text else "It rains.", delay=0.1)
 
 
 @pytest.fixture
