@@ -20,12 +20,15 @@ from spacy_eat.annotate import (
     InputError,
     PipelineError,
     Settings,
+    Source,
     annotate,
     guess_language,
     here,
     load_pipeline,
     processes,
+    ray_cluster,
 )
+from spacy_eat.annotate import ray_engine
 from spacy_eat.annotate.journal import Journal, Result
 from spacy_eat.annotate.records import Record, count_records, read_records
 
@@ -246,7 +249,8 @@ def test_output_is_not_touched_without_a_word(tmp_path):
 
 def test_two_runs_cannot_write_one_output(tmp_path):
     pytest.importorskip("fcntl")
-    from spacy_eat.annotate.journal import locked
+    from spacy_eat.annotate import ray_engine
+from spacy_eat.annotate.journal import locked
 
     source, target = write_input(tmp_path, ".txt"), tmp_path / "out.jsonl"
     with locked(target), pytest.raises(InputError, match="another run"):
@@ -388,6 +392,39 @@ def test_kill_and_resume(tmp_path, workers, kills):
     assert set(asked) == set(texts)
     # what was under way at a kill is asked for again, and nothing else
     assert len(asked) - len(texts) <= kills * 16 * (2 * workers if workers > 1 else 1)
+
+
+def test_ray_gives_the_same_output(tmp_path):
+    pytest.importorskip("ray")
+    source = write_lines(tmp_path / "in.txt", [f"败{i}" if i % 10 == 7 else f"张三{i}" for i in range(60)])
+    run(source, tmp_path / "whole.jsonl", batch_size=8)
+    config = scripted.write_config(tmp_path, tmp_path / "log.txt")
+    settings = Settings(str(config), Path(scripted.__file__), batch_size=8)
+    target = tmp_path / "out.jsonl"
+    # as a killed run leaves it: the first records, and a torn line
+    target.write_bytes((tmp_path / "whole.jsonl").read_bytes()[:1000])
+    finished = target.read_bytes().count(b"\n")
+    summary = annotate(source, target, settings, ray_cluster(settings, 2), mode="resume", progress=False)
+    assert summary.before == finished > 0 and summary.before + summary.annotated + summary.failed == 60
+    assert target.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert read_jsonl(summary.side_file) == read_jsonl(tmp_path / "whole.jsonl.failed.jsonl")
+    assert len((tmp_path / "log.txt").read_text(encoding="utf-8").split()) == 60 - finished
+
+
+def test_ray_passes_on_why_a_run_stops(tmp_path):
+    pytest.importorskip("ray")
+    source = write_lines(tmp_path / "in.txt", ["败"] * 32)
+    settings = Settings(str(scripted.write_config(tmp_path)), Path(scripted.__file__), batch_size=16)
+    with pytest.raises(PipelineError, match="TimeoutError"):
+        annotate(source, tmp_path / "out.jsonl", settings, ray_cluster(settings, 1), progress=False)
+
+
+def test_ray_reader_passes_on_a_broken_file(tmp_path):
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 1000)[:-12])
+    source = json.dumps([str(tmp_path / "in.jsonl.gz"), *Source(tmp_path)[1:]])
+    *_, last = ray_engine._read({"source": [source]}, 10)
+    with pytest.raises(InputError, match=r"in\.jsonl\.gz is broken"):
+        ray_engine._unpack_done(last["batch"][0])
 
 
 def test_memory_does_not_grow(tmp_path):
