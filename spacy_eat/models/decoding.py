@@ -1,0 +1,543 @@
+"""Greedy and constrained decoding with any decoder-only model of transformers.
+
+All work is done on trees of tokens. A prompt is a trunk; the names asked for in
+it, and the hypotheses of a beam search, are branches. The keys and values of a
+token are computed once, and never copied or reordered; a step takes the new
+tokens of all trees together, without padding. So what one tree is answered does
+not depend on the others in the batch, as far as the hardware's matrix products
+don't.
+"""
+
+import heapq
+import math
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:  # takes seconds to import
+    import torch
+
+ATTENTION = "spacy_eat_tree"  # how transformers knows `tree_attention`
+HEAD_ROWS = 32  # rows of the vocabulary head at once: 32 MB of float32 for 262k words
+LOOP_TOKENS, LOOP_TIMES = 16, 3  # what fills so many tokens, repeated so often, would never end
+ANSWER_CHARS = 48  # longest answer of a constrained search, in characters
+ANSWERS = 20_000  # most answers; in a very long source they are shorter
+# Inside a word or number, where no name begins or ends.
+WITHIN_WORD = re.compile(r"(?<=[0-9A-Za-z\u00c0-\u024f])(?=[0-9A-Za-z\u00c0-\u024f])")
+UNANSWERABLE = re.compile(r"[\n\r\ud800-\udfff]+")  # no answer crosses a line, none is half a character
+NO_EDGE = frozenset("，。、；：？")  # no answer begins or ends with them
+
+
+class TokenTree:
+    """A tree of tokens, with the keys and values of those computed so far.
+
+    A token is known by its index, in the order of insertion. The first ones are
+    the trunk.
+
+    tokens (List[int]): Their ids.
+    depths (List[int]): How many tokens stand above each.
+    trunk (int): How many tokens the trunk has.
+    computed (int): How many tokens have their keys and values.
+    """
+
+    def __init__(self, trunk: Sequence[int], head: "TokenTree | None" = None) -> None:
+        """
+        trunk (Sequence[int]): The tokens of the trunk.
+        head (Optional[TokenTree]): A computed tree without branches that this
+            one begins with. What it has computed is taken over.
+        """
+        self.tokens: list[int] = []
+        self.depths: list[int] = []
+        self.trunk = 0
+        self.computed = 0
+        self._visible = np.zeros((0, 0), dtype=bool)  # which branch tokens a branch token sees
+        self._memory: torch.Tensor | None = None  # layers, keys and values, heads, capacity, head size
+        self.extend(trunk)
+        if head is not None and head._memory is not None:
+            self.computed = head.computed
+            self._memory = head._memory[..., : head.computed, :]  # full, so that the first step copies it
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Add tokens to the trunk of a tree that has no branches."""
+        self.depths.extend(range(len(self.tokens), len(self.tokens) + len(tokens)))
+        self.tokens.extend(tokens)
+        self.trunk = len(self.tokens)
+
+    def branch(self, tokens: Sequence[int], parent: int) -> int:
+        """Add tokens, each one below the one before.
+
+        tokens (Sequence[int]): Their ids.
+        parent (int): Index of the token above the first: the trunk's last, or
+            any of a branch.
+        RETURNS (int): Index of the last one.
+        """
+        for token in tokens:
+            row = len(self.tokens) - self.trunk
+            if row >= len(self._visible):
+                grown = np.zeros((2 * row + 32,) * 2, dtype=bool)
+                grown[:row, :row] = self._visible[:row, :row]
+                self._visible = grown
+            if parent >= self.trunk:
+                self._visible[row] = self._visible[parent - self.trunk]
+            self._visible[row, row] = True
+            self.depths.append(self.depths[parent] + 1)
+            self.tokens.append(token)
+            parent = len(self.tokens) - 1
+        return parent
+
+    def visible(self, window: int | None = None) -> np.ndarray:
+        """What each new token sees: all above it, and itself.
+
+        window (Optional[int]): It sees only so many, the nearest.
+        RETURNS (ndarray): Booleans, shape (new tokens, all tokens).
+        """
+        start, end, trunk = self.computed, len(self.tokens), self.trunk
+        seen = np.tri(end - start, end, start, dtype=bool)
+        first = max(start, trunk)
+        seen[first - start :, trunk:] = self._visible[first - trunk : end - trunk, : end - trunk]
+        if window is not None:
+            depths = np.asarray(self.depths)
+            seen &= depths[start:, None] - depths[None, :] < window
+        return seen
+
+    def store(
+        self, layer: int, layers: int, keys: "torch.Tensor", values: "torch.Tensor"
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Keep the keys and values that a layer has for the new tokens.
+
+        layer, layers (int): Which layer of how many.
+        keys, values (Tensor): Shape (heads, new tokens, head size).
+        RETURNS (Tuple[Tensor, Tensor]): Those of all tokens.
+        """
+        heads, _, size = keys.shape
+        memory, start, end = self._memory, self.computed, len(self.tokens)
+        if memory is None or memory.shape[-2] < end:
+            grown = keys.new_empty((layers, 2, heads, end + end // 4 + 32, size))
+            if memory is not None:
+                grown[..., :start, :] = memory[..., :start, :]
+            self._memory = memory = grown
+        memory[layer, 0, :, start:end] = keys
+        memory[layer, 1, :, start:end] = values
+        return memory[layer, 0, :, :end], memory[layer, 1, :, :end]
+
+
+@dataclass
+class TreeSlice:
+    """Which of a step's tokens are a tree's, and what they see.
+
+    mask (Optional[Tensor]): To be added to the scores, shape (new tokens, all
+        tokens of the tree). None: all of them see everything.
+    local_mask (Optional[Tensor]): The same for layers with a sliding window.
+    """
+
+    tree: TokenTree
+    start: int
+    end: int
+    mask: "torch.Tensor | None"
+    local_mask: "torch.Tensor | None"
+
+
+def tree_attention(
+    module: Any,
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    attention_mask: Any,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    slices: Sequence[TreeSlice] = (),
+    **kwargs: Any,
+) -> tuple["torch.Tensor", None]:
+    """Attention within trees, in the form of transformers' attention functions.
+
+    query, key, value (Tensor): Shape (1, heads, new tokens, head size).
+    slices (Sequence[TreeSlice]): The trees.
+    RETURNS (Tuple[Tensor, None]): Shape (1, new tokens, heads, head size).
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    layers, heads = module.config.num_hidden_layers, query.shape[1]
+    out = []
+    for part in slices:
+        span = slice(part.start, part.end)
+        keys, values = part.tree.store(module.layer_idx, layers, key[0, :, span], value[0, :, span])
+        if len(keys) < heads:  # several query heads share a key head
+            shape = (len(keys), heads // len(keys), *keys.shape[1:])
+            keys = keys[:, None].expand(shape).reshape(heads, *shape[2:])
+            values = values[:, None].expand(shape).reshape(heads, *shape[2:])
+        out.append(
+            scaled_dot_product_attention(
+                query[:, :, span],
+                keys[None],
+                values[None],
+                attn_mask=part.mask if sliding_window is None else part.local_mask,
+                scale=scaling,
+            )
+        )
+    return torch.cat(out, dim=2).transpose(1, 2), None
+
+
+@dataclass
+class Answers:
+    """A node of the trie of answers, by their tokens.
+
+    children (Dict[int, Answers]): By the next token.
+    answer (Optional[str]): The answer that is complete here.
+    """
+
+    children: dict[int, "Answers"] = field(default_factory=dict)
+    answer: str | None = None
+
+    @classmethod
+    def of(cls, answers: Iterable[tuple[str, Sequence[int]]]) -> "Answers":
+        """RETURNS (Answers): The root for these answers and their tokens."""
+        root = cls()
+        for answer, tokens in answers:
+            node = root
+            for token in tokens:
+                node = node.children.setdefault(token, cls())
+            node.answer = answer
+        return root
+
+
+@dataclass
+class Question:
+    """A prompt with all the names asked for in it, for `Decoder.choose`.
+
+    trunk (TokenTree): What all its prompts begin with.
+    names (Sequence[Sequence[int]]): Per name the tokens that follow.
+    dummies (Sequence[Sequence[int]]): The same for dummy names.
+    answers (Mapping[str, Sequence[int]]): What may be answered, with its tokens.
+    """
+
+    trunk: TokenTree
+    names: Sequence[Sequence[int]]
+    dummies: Sequence[Sequence[int]]
+    answers: Mapping[str, Sequence[int]]
+
+
+@dataclass
+class Search:
+    """The beam search for one name.
+
+    live (List[Tuple[float, int, Answers]]): Hypotheses: their log-probability,
+        last token in the tree, and place in the trie.
+    found (Dict[str, float]): Complete answers and their log-probabilities.
+    """
+
+    tree: TokenTree
+    live: list[tuple[float, int, Answers]]
+    found: dict[str, float] = field(default_factory=dict)
+
+
+class Decoder:
+    """A causal language model that continues many prompts at once."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        beam_width: int = 6,
+        margin: float = math.inf,
+        batch_size: int = 16,
+        max_tokens: int = 4096,
+    ) -> None:
+        """
+        model (PreTrainedModel): A decoder-only model of transformers that lets
+            its attention be exchanged: Gemma, Llama, Qwen ... The decoder takes
+            it over.
+        beam_width (int): Hypotheses kept, and answers found, for each name.
+        margin (float): A hypothesis is given up when it is so many nats below
+            the best answer.
+        batch_size (int): Texts generated, or names searched for, at once.
+        max_tokens (int): About the most tokens computed in one step.
+        """
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(ATTENTION, tree_attention)
+        self.model = model.eval()
+        self.model.config._attn_implementation = ATTENTION
+        self.window: int | None = getattr(model.config, "sliding_window", None)
+        self.beam_width = beam_width
+        self.margin = margin
+        self.batch_size = batch_size
+        self.max_tokens = max_tokens
+
+    def compute(self, trees: Sequence[TokenTree]) -> list["torch.Tensor"]:
+        """Compute the new tokens of all trees, in one step.
+
+        trees (Sequence[TokenTree]): All different, each with a new token.
+        RETURNS (List[Tensor]): Per tree the last hidden states of its new
+            tokens, shape (new tokens, hidden size).
+        """
+        import torch
+
+        tokens: list[int] = []
+        positions: list[int] = []
+        slices = []
+        for tree in trees:
+            start = len(tokens)
+            tokens += tree.tokens[tree.computed :]
+            positions += tree.depths[tree.computed :]
+            mask = local_mask = self._mask(tree, None)
+            if self.window is not None and max(tree.depths) >= self.window:
+                local_mask = self._mask(tree, self.window)
+            slices.append(TreeSlice(tree, start, len(tokens), mask, local_mask))
+        with torch.no_grad():
+            output = self.model.model(
+                input_ids=torch.tensor([tokens], device=self.model.device),
+                position_ids=torch.tensor([positions], device=self.model.device),
+                use_cache=False,
+                slices=slices,
+            )
+        for tree in trees:
+            tree.computed = len(tree)
+        return [output.last_hidden_state[0, part.start : part.end] for part in slices]
+
+    def _mask(self, tree: TokenTree, window: int | None) -> "torch.Tensor | None":
+        import torch
+
+        visible = tree.visible(window)
+        if visible.all():
+            return None
+        mask = torch.zeros(visible.shape, dtype=self.model.dtype)
+        mask[torch.from_numpy(~visible)] = -torch.inf
+        return mask.to(self.model.device)
+
+    def _logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
+        """RETURNS (Tensor): In float32, shape (rows, vocabulary)."""
+        import torch
+
+        with torch.no_grad():
+            logits = self.model.lm_head(hidden).float()
+            cap = getattr(self.model.config, "final_logit_softcapping", None)
+            return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def generate(
+        self, prompts: Iterable[tuple[TokenTree, int]], stop: Sequence[int]
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Continue each prompt by the likeliest token, again and again.
+
+        prompts (Iterable[Tuple[TokenTree, int]]): Trunks, each with the most
+            tokens to generate. As many as fit are under way at a time.
+        stop (Sequence[int]): Tokens that end a text; none begins with one. A
+            text that repeats itself without end is cut after the first time.
+        YIELDS (Tuple[int, List[int]]): The number of a prompt and its
+            continuation, in the order in which they are ready.
+        """
+        import torch
+
+        waiting = deque(enumerate(prompts))
+        ends = list(stop)
+        live: list[tuple[int, TokenTree, int, list[int]]] = []
+        while waiting or live:
+            room = self.max_tokens
+            while waiting and len(live) < self.batch_size:
+                number, (tree, limit) = waiting[0]
+                room -= len(tree) - tree.computed
+                if room < 0 and live:
+                    break
+                waiting.popleft()
+                live.append((number, tree, limit, []))
+            hidden = self.compute([tree for _, tree, _, _ in live])
+            logits = self._logits(torch.stack([states[-1] for states in hidden]))
+            for row, (*_, text) in enumerate(live):
+                if not text:
+                    logits[row, ends] = -torch.inf
+            going = []
+            for entry, token in zip(live, logits.argmax(dim=-1).tolist(), strict=True):
+                number, tree, limit, text = entry
+                if token not in ends:
+                    text.append(token)
+                loop = find_loop(text)
+                while loop and text[-2 * loop : -loop] == text[-loop:]:
+                    del text[-loop:]
+                if loop or token in ends or len(text) >= limit:
+                    yield number, text
+                else:
+                    tree.extend([token])
+                    going.append(entry)
+            live = going
+
+    def choose(
+        self, questions: Iterable[Question], prior_weight: float = 0.0
+    ) -> Iterator[list[list[tuple[str, float]]]]:
+        """The likeliest of the allowed answers, by beam search.
+
+        The score of an answer is the sum of its tokens' log-probabilities, not
+        normalised by length: that of the token that ends it decides where a
+        name ends. `prior_weight` times its mean log-probability under the dummy
+        names is subtracted.
+
+        questions (Iterable[Question]): What is asked.
+        prior_weight (float): 0.0 leaves the dummy names out.
+        YIELDS (List[List[Tuple[str, float]]]): Per question, for each name up to
+            `beam_width` answers with their scores (nats), best first.
+        """
+        batch: list[Question] = []
+        names = tokens = 0
+        for question in questions:
+            more = len(question.trunk) - question.trunk.computed + sum(map(len, question.names))
+            if batch and (names + len(question.names) > self.batch_size or tokens + more > self.max_tokens):
+                yield from self._choose(batch, prior_weight)
+                batch, names, tokens = [], 0, 0
+            batch.append(question)
+            names += len(question.names)
+            tokens += more
+        yield from self._choose(batch, prior_weight)
+
+    def _choose(
+        self, questions: Sequence[Question], prior_weight: float
+    ) -> Iterator[list[list[tuple[str, float]]]]:
+        groups = []
+        for question in questions:
+            tree, root = question.trunk, Answers.of(question.answers.items())
+            leaves = [tree.branch(name, tree.trunk - 1) for name in question.names]
+            groups.append([Search(tree, [(0.0, leaf, root)] if root.children else []) for leaf in leaves])
+        self._search([search for group in groups for search in group])
+        priors = self._priors(questions, groups) if prior_weight else [{} for _ in groups]
+        for group, prior in zip(groups, priors, strict=True):
+            yield [
+                _best(
+                    [(a, score - prior_weight * prior.get(a, 0.0)) for a, score in search.found.items()],
+                    self.beam_width,
+                )
+                for search in group
+            ]
+
+    def _search(self, searches: Sequence[Search]) -> None:
+        """Search until no hypothesis can win any more."""
+        while rows := [(search, *hypothesis) for search in searches for hypothesis in search.live]:
+            wanted = [(search.tree, place, list(node.children)) for search, _, place, node in rows]
+            grown: dict[int, list[tuple[float, int, int, Answers]]] = {id(search): [] for search in searches}
+            for (search, score, place, node), logprobs in zip(rows, self._next(wanted), strict=True):
+                for (token, child), logprob in zip(node.children.items(), logprobs, strict=True):
+                    if child.answer is not None:
+                        search.found[child.answer] = score + logprob
+                    if child.children:
+                        grown[id(search)].append((score + logprob, place, token, child))
+            for search in searches:
+                best = _best(search.found.items(), self.beam_width)
+                search.found = dict(best)
+                # A hypothesis only loses by growing.
+                floor = best[-1][1] if len(best) == self.beam_width else -math.inf
+                if best:
+                    floor = max(floor, best[0][1] - self.margin)
+                search.live = [
+                    (score, search.tree.branch([token], place), child)
+                    for score, place, token, child in heapq.nlargest(
+                        self.beam_width, grown[id(search)], key=itemgetter(0)
+                    )
+                    if score > floor
+                ]
+
+    def _priors(
+        self, questions: Sequence[Question], groups: Sequence[Sequence[Search]]
+    ) -> list[dict[str, float]]:
+        """RETURNS (List[Dict[str, float]]): Per question, for each answer found,
+        the mean log-probability under the dummy names."""
+        wanted: list[tuple[TokenTree, int, list[int]]] = []
+        rows: list[tuple[int, int, Answers]] = []  # question, row of the node above, node
+        for number, (question, group) in enumerate(zip(questions, groups, strict=True)):
+            found = dict.fromkeys(answer for search in group for answer in search.found)
+            root = Answers.of((answer, question.answers[answer]) for answer in found)
+            for dummy in question.dummies if found else ():
+                tree = question.trunk
+                todo = [(-1, tree.branch(dummy, tree.trunk - 1), root)]
+                while todo:
+                    above, place, node = todo.pop()
+                    todo += [
+                        (len(rows), tree.branch([token], place), child)
+                        for token, child in node.children.items()
+                        if child.children
+                    ]
+                    wanted.append((tree, place, list(node.children)))
+                    rows.append((number, above, node))
+        priors: list[dict[str, float]] = [{} for _ in questions]
+        paths: list[dict[int, float]] = []  # per row, the log-probability down to each child
+        for (number, above, node), logprobs in zip(rows, self._next(wanted), strict=True):
+            start = 0.0 if above < 0 else paths[above][id(node)]
+            children = list(node.children.values())
+            paths.append({id(child): start + lp for child, lp in zip(children, logprobs, strict=True)})
+            for child in children:
+                if child.answer is not None:
+                    share = paths[-1][id(child)] / len(questions[number].dummies)
+                    priors[number][child.answer] = priors[number].get(child.answer, 0.0) + share
+        return priors
+
+    def _next(self, wanted: Sequence[tuple[TokenTree, int, list[int]]]) -> list[list[float]]:
+        """Log-probabilities of next tokens.
+
+        wanted (Sequence[Tuple[TokenTree, int, List[int]]]): A tree, one of its
+            new tokens, and the ids of the tokens that may follow it.
+        RETURNS (List[List[float]]): In nats.
+        """
+        import torch
+
+        if not wanted:
+            return []
+        trees = {id(tree): tree for tree, _, _ in wanted}
+        before = {key: tree.computed for key, tree in trees.items()}
+        hidden = dict(zip(trees, self.compute(list(trees.values())), strict=True))
+        result = []
+        for start in range(0, len(wanted), HEAD_ROWS):
+            part = wanted[start : start + HEAD_ROWS]
+            logits = self._logits(torch.stack([hidden[id(t)][place - before[id(t)]] for t, place, _ in part]))
+            normalizers = torch.logsumexp(logits, dim=-1)
+            for row, (_, _, ids) in enumerate(part):
+                result.append((logits[row, ids] - normalizers[row]).tolist())
+        return result
+
+
+def _best(answers: Iterable[tuple[str, float]], count: int) -> list[tuple[str, float]]:
+    return heapq.nlargest(count, answers, key=itemgetter(1))
+
+
+def find_loop(tokens: Sequence[int]) -> int:
+    """Whether a text has begun to repeat itself.
+
+    tokens (Sequence[int]): Its tokens.
+    RETURNS (int): Length of a passage that its end repeats `LOOP_TIMES` times
+        or more, over `LOOP_TOKENS` tokens at least; 0 if there is none.
+    """
+    for length in range(1, len(tokens) // LOOP_TIMES + 1):
+        span = max(LOOP_TIMES, -(-LOOP_TOKENS // length)) * length
+        # Repeats itself: each token is the one a passage earlier.
+        if span <= len(tokens) and tokens[-span:-length] == tokens[length - span :]:
+            return length
+    return 0
+
+
+def possible_answers(source: str, longest: int = ANSWER_CHARS, most: int = ANSWERS) -> list[str]:
+    """The substrings of a text that may be names.
+
+    source (str): The text.
+    longest (int): Their most characters.
+    most (int): About the most there may be: in a long text they are shorter,
+        down to 8 characters.
+    RETURNS (List[str]): All different. None begins or ends with a space or
+        inside a Latin word or number, or has a line break or a lone surrogate.
+    """
+    longest = max(8, min(longest, most // max(1, len(source))))
+    found: dict[str, None] = {}
+    for line in UNANSWERABLE.split(source):
+        inside = {match.start() for match in WITHIN_WORD.finditer(line)}
+        cuts = [cut for cut in range(len(line) + 1) if cut not in inside]
+        for index, start in enumerate(cuts[:-1]):
+            if line[start].isspace() or line[start] in NO_EDGE:
+                continue
+            for end in cuts[index + 1 :]:
+                if end - start > longest:
+                    break
+                if not line[end - 1].isspace() and line[end - 1] not in NO_EDGE:
+                    found[line[start:end]] = None
+    return list(found)
