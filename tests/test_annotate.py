@@ -27,8 +27,8 @@ from spacy_eat.annotate import (
     load_pipeline,
     processes,
     ray_cluster,
+    ray_engine,
 )
-from spacy_eat.annotate import ray_engine
 from spacy_eat.annotate.journal import Journal, Result
 from spacy_eat.annotate.records import Record, count_records, read_records
 
@@ -249,8 +249,7 @@ def test_output_is_not_touched_without_a_word(tmp_path):
 
 def test_two_runs_cannot_write_one_output(tmp_path):
     pytest.importorskip("fcntl")
-    from spacy_eat.annotate import ray_engine
-from spacy_eat.annotate.journal import locked
+    from spacy_eat.annotate.journal import locked
 
     source, target = write_input(tmp_path, ".txt"), tmp_path / "out.jsonl"
     with locked(target), pytest.raises(InputError, match="another run"):
