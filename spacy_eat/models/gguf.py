@@ -104,20 +104,13 @@ def build_tokenizer(
 
     # Runs of spaces are stored as they are; everything else has "▁" for a space.
     vocab = {token.replace(" ", "▁"): number for number, token in enumerate(tokens)}
-    merges: list[tuple[float, int, int, str, str]] = []
-    mergeable = {token for token, kind in zip(tokens, types, strict=True) if kind == NORMAL}
-    for token, score, kind in zip(tokens, scores, types, strict=True):
-        if kind != NORMAL:
-            continue
-        for cut in range(1, len(token)):
-            left, right = token[:cut], token[cut:]
-            if left in mergeable and right in mergeable:
-                merges.append((-score, vocab[left], vocab[right], left, right))
-    merges.sort()
+    normal = {t: s for t, s, kind in zip(tokens, scores, types, strict=True) if kind == NORMAL}
+    by_score = sorted(normal, key=lambda token: -normal[token])
+    merges = [pair for token in by_score if (pair := last_merge(token, normal)) is not None]
     tokenizer = Tokenizer(
         models.BPE(
             vocab=vocab,
-            merges=[(left, right) for *_, left, right in merges],
+            merges=merges,
             unk_token=unk,
             fuse_unk=True,
             byte_fallback=True,
@@ -139,6 +132,30 @@ def build_tokenizer(
         ]
     )
     return tokenizer
+
+
+def last_merge(token: str, scores: Mapping[str, float]) -> tuple[str, str] | None:
+    """The two parts that a token is merged from in the end. Where it stands in
+    a longer text its parts are the same: its characters are merged in the same
+    order as if they stood alone, else not to this token. So one merge for each
+    token is enough, of the several into which it can be cut.
+
+    token (str): The token.
+    scores (Mapping[str, float]): Scores of all tokens that merges can make.
+    RETURNS (Optional[Tuple[str, str]]): None for a single character, and for a
+        token that no merges lead to.
+    """
+    parts = list(token)
+    while len(parts) > 1:
+        score, place = max(
+            (scores.get(parts[i] + parts[i + 1], -math.inf), -i) for i in range(len(parts) - 1)
+        )
+        if score == -math.inf:
+            return None
+        if len(parts) == 2:
+            return parts[0], parts[1]
+        parts[-place : 2 - place] = ["".join(parts[-place : 2 - place])]
+    return None
 
 
 def merge_lora(model: Any, adapter: str | Path) -> None:
