@@ -75,11 +75,14 @@ def batch_order(lengths: Sequence[int], max_tokens: int, seed: int) -> list[list
     rng.shuffle(order)
     order.sort(key=lambda i: lengths[i] // 4)  # a little noise: not the same company every time
     batches: list[list[int]] = []
+    width = 0
     for i in order:
-        if batches and max(lengths[i], lengths[batches[-1][0]]) * (len(batches[-1]) + 1) <= max_tokens:
+        width = max(width, lengths[i])
+        if batches and width * (len(batches[-1]) + 1) <= max_tokens:
             batches[-1].append(i)
         else:
             batches.append([i])
+            width = lengths[i]
     rng.shuffle(batches)
     return batches
 

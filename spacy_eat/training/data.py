@@ -196,7 +196,11 @@ def cased(name: str) -> str:
 
 
 def _contains(text: str, name: str) -> bool:
-    return re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text, re.IGNORECASE) is not None
+    """Whether a name stands in a text, not within a longer Latin word."""
+    return re.search(rf"(?<![{_LETTERS}]){re.escape(name)}(?![{_LETTERS}])", text, re.IGNORECASE) is not None
+
+
+_LETTERS = "A-Za-z0-9À-ɏ"
 
 
 def read_parallel(path: Path, lang: str, dropped: Counter[str]) -> list[ParallelRecord]:
@@ -281,14 +285,17 @@ def hold_out_names(
 def hold_out_pairs(
     records: Sequence[ParallelRecord], count: int
 ) -> tuple[list[ParallelRecord], list[ParallelRecord]]:
-    """Every n-th pair held out, so that corpora of the same sentences in
-    several languages hold out the same ones."""
-    step = len(records) // count if count else 0
-    if not step:
-        return list(records), []
-    test = list(records[::step])[:count]
-    english = {record.english for record in test}
-    return [record for record in records if record.english not in english], test
+    """Split pairs by their English, so that corpora of the same sentences in
+    several languages hold out the same ones.
+
+    records (Sequence[ParallelRecord]): Pairs of one language.
+    count (int): About how many to hold out; none where it would be over half.
+    RETURNS (Tuple[List[ParallelRecord], List[ParallelRecord]]): Training pairs
+        and held-out ones.
+    """
+    share = count / len(records) if len(records) > 2 * count else 0.0
+    test = [record for record in records if held_out(record.english, share)]
+    return [record for record in records if not held_out(record.english, share)], test
 
 
 def build_tests(records: Sequence[AlignmentRecord], count: int, seed: int) -> list[tuple[str, str, str]]:

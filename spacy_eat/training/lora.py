@@ -240,9 +240,8 @@ class Tuner:
         optimizer = torch.optim.AdamW(
             self.parameters, lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
-        self.module, self.optimizer = self.accelerator.prepare(
-            _answer_scores_module(model, vocabulary), optimizer
-        )
+        module = _answer_scores_module(model, vocabulary, autocast=training.precision == "bf16")
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
 
     @property
     def model(self) -> Any:
@@ -464,9 +463,10 @@ def write_curve(state: State, output: Path) -> None:
     figure.savefig(output / "loss.png", dpi=110)
 
 
-def _answer_scores_module(model: Any, vocabulary: "torch.Tensor | None") -> Any:
+def _answer_scores_module(model: Any, vocabulary: "torch.Tensor | None", autocast: bool) -> Any:
     """`answer_scores` as a module, so that accelerate can wrap it."""
     import torch
+    from peft.helpers import disable_input_dtype_casting
 
     class AnswerScores(torch.nn.Module):
         def __init__(self) -> None:
@@ -474,6 +474,8 @@ def _answer_scores_module(model: Any, vocabulary: "torch.Tensor | None") -> Any:
             self.model = model
 
         def forward(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            return answer_scores(self.model, batch, vocabulary)
+            # Autocast casts what an adapter reads; peft would first cast it to float32.
+            with disable_input_dtype_casting(self.model, active=autocast):
+                return answer_scores(self.model, batch, vocabulary)
 
     return AnswerScores()

@@ -186,18 +186,20 @@ def sounds_like(lang: str, english: str, source: str, foreign: frozenset[str] = 
                 best = max(best, (_alike(whole, chunk), len(chunk), chunk))
         elif lang == "zh" and len(split) == len(parts) > 1:
             # Only the inner ends of the parts are marked: the outer ones are where it sounds best.
-            heads = [split[0][i:] for i in range(len(split[0]))]
-            tails = [split[-1][:j] for j in range(1, len(split[-1]) + 1)]
-            head = max(
-                (_alike(skeleton(parts[0]), h), len(h), h) for h in [*heads, ""] if foreign.issuperset(h)
-            )
-            tail = max(
-                (_alike(skeleton(parts[-1]), t), len(t), t) for t in [*tails, ""] if foreign.issuperset(t)
-            )
-            words = head[2] + chunk[len(split[0]) : len(chunk) - len(split[-1])] + tail[2]
-            if head[2] and tail[2]:
+            head = _edge(parts[0], [split[0][i:] for i in range(len(split[0]))], foreign)
+            tail = _edge(parts[-1], [split[-1][:i] for i in range(1, len(split[-1]) + 1)], foreign)
+            words = head[1] + chunk[len(split[0]) : len(chunk) - len(split[-1])] + tail[1]
+            if head[1] and tail[1]:
                 best = max(best, (min(head[0], tail[0]), len(words), words))
     return best[2] if best[0] >= MIN_SOUND and best[1] > 3 else ""
+
+
+def _edge(part: str, options: Sequence[str], foreign: frozenset[str]) -> tuple[float, str]:
+    """The longest option that sounds about as much like a part of a name as any."""
+    sound = skeleton(part)
+    scored = [(_alike(sound, words), words) for words in options if foreign.issuperset(words)]
+    best = max(scored, default=(0.0, ""))
+    return max((s for s in scored if s[0] > best[0] - 0.21), key=lambda s: len(s[1]), default=best)
 
 
 def _alike(sound: str, words: str) -> float:
@@ -219,7 +221,7 @@ _SOUNDS = str.maketrans("lvpfgqdxzj", "rbbhkstsss")
 @lru_cache(maxsize=1 << 16)
 def skeleton(latin: str) -> str:
     """The consonants of a name, those that sound alike as one, and its first sound."""
-    text = re.sub("ph", "f", re.sub("c(?=[eiy])|ch|g(?=[eiy])", "s", latin.casefold()))
+    text = re.sub("[csz]h|c(?=[eiy])", "s", latin.casefold()).replace("ph", "f").replace("gh", "g")
     text = text.replace("c", "k").translate(_SOUNDS)
     bare = re.sub("[aeiouyw]", "a", text[:1]) + re.sub("[^a-z]|[aeiouyw]|h(?![aeiou])", "", text[1:])
     return re.sub(r"(.)\1+", r"\1", bare)
