@@ -60,7 +60,7 @@ def test_weights_do_not_travel(english):
 
 
 def test_embedded_model_finds_entities():
-    pytest.importorskip("spacy_transformers")
+    pytest.importorskip("transformers")
     found = EnglishPipeline()([TEXT.replace("Lenovo Group", "Microsoft")])
     assert ("Liu Chuanzhi", "PER") in [(e.text, e.label) for e in found[0]]
     assert ("Beijing", "LOC") in [(e.text, e.label) for e in found[0]]
