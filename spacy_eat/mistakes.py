@@ -24,7 +24,7 @@ LOST = {
     "failed": "an error: its sentence was not translated or not aligned",
     "not_aligned": "tagged in English, but placed elsewhere or nowhere",
     "not_tagged": "named in the translation, but the English tagger missed it",
-    "not_translated": "never in the translation",
+    "not_translated": "never in the translation, at least not as a name",
 }
 
 # Why a prediction is not among the gold entities.

@@ -39,8 +39,8 @@ def demo_cli(
         else:
             groups.setdefault(name, []).append(sentence)
     for name, sentences in groups.items():
-        with msg.loading(f"Loading {name} ..."):
-            nlp = load_pipeline(name)
+        msg.info(f"Loading pipeline: {name}")
+        nlp = load_pipeline(name)
         for doc in nlp.pipe(sentences):
             print(f"\n{doc.text}")
             for record in sentences_of(doc):
