@@ -47,7 +47,8 @@ class Scripted:
         self.delay = delay
 
     def __call__(self, doc: Doc) -> Doc:
-        time.sleep(self.delay)
+        if self.delay:
+            time.sleep(self.delay)
         if self.log:
             with open(self.log, "a", encoding="utf-8") as file:
                 file.write(doc.text + "\n")
