@@ -281,6 +281,10 @@ class Decoder:
         """
         import torch
 
+        count = len(trees)
+        if sum(len(tree) - tree.computed for tree in trees) == 1:
+            # Products with a single row are added up in another order, and round differently.
+            trees = [*trees, TokenTree([0])]
         tokens: list[int] = []
         positions: list[int] = []
         slices = []
@@ -301,7 +305,7 @@ class Decoder:
             )
         for tree in trees:
             tree.computed = len(tree)
-        return [output.last_hidden_state[0, part.start : part.end] for part in slices]
+        return [output.last_hidden_state[0, part.start : part.end] for part in slices[:count]]
 
     def _mask(self, tree: TokenTree, window: int | None) -> "torch.Tensor | None":
         import torch
