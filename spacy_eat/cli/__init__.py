@@ -6,6 +6,7 @@ from spacy.cli._util import app as spacy_app
 from .annotate import annotate_cli
 from .demo import demo_cli
 from .evaluate import evaluate_cli
+from .tune import tune_cli
 
 HELP = """Named entities without labelled data: Entity-Aligned Translation (EAT)."""
 
@@ -13,4 +14,6 @@ app = typer.Typer(name="eat", help=HELP, no_args_is_help=True, rich_markup_mode=
 app.command("demo")(demo_cli)
 app.command("annotate")(annotate_cli)
 app.command("evaluate")(evaluate_cli)
+# as in spaCy's own commands: --section.name overrides a setting of the config
+app.command("tune", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune_cli)
 spacy_app.add_typer(app)
