@@ -24,6 +24,7 @@ from .data import (
     hold_out_names,
     hold_out_pairs,
     known_names,
+    latin_names,
     read_alignment,
     read_parallel,
     text_prefix,
@@ -102,7 +103,9 @@ def _read_alignment(
     path = corpora.alignment / f"{lang}.jsonl"
     _check(path)
     dropped: Counter[str] = Counter()
-    train, test = hold_out_names(read_alignment(path, lang, dropped), corpora.held_out_names)
+    train, test = hold_out_names(
+        read_alignment(path, lang, dropped, latin_names(corpora.alignment)), corpora.held_out_names
+    )
     built.counts[path.stem] = {"kept": len(train), "held out": len(test), **dropped}
     return train, test
 

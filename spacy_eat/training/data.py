@@ -17,6 +17,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
+from rapidfuzz import fuzz
+
 from ..grounding import find
 from ..sentences import split_text
 from ..tasks.alignment import NONE, alignment_prompt
@@ -30,6 +32,8 @@ Kind = Literal["alignment", "translation"]
 LATIN = frozenset({"de", "es", "fr", "nl"})
 # Languages written without spaces between words.
 UNSPACED = frozenset({"zh", "ja"})
+# Percent of likeness below which names in Latin script are of different things.
+MIN_LIKENESS = 45.0
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,16 @@ def read_records(path: Path, fields: Sequence[str], dropped: Counter[str]) -> It
                 dropped["empty field"] += 1
 
 
-def read_alignment(path: Path, lang: str, dropped: Counter[str]) -> list[AlignmentRecord]:
+def read_alignment(
+    path: Path, lang: str, dropped: Counter[str], latin: Mapping[str, Sequence[str]] | None = None
+) -> list[AlignmentRecord]:
     """Clean records {eng_entity, tgt_entity, text} of Wikipedia leads.
 
     path (Path): A JSONL file.
     lang (str): Its language code.
     dropped (Counter[str]): Counts what is left out, by reason.
+    latin (Optional[Mapping[str, Sequence[str]]]): See `latin_names`; what they
+        tell to be the name of something else is left out.
     RETURNS (List[AlignmentRecord]): Different ones, names verbatim in the text.
     """
     records: dict[tuple[str, str, str], AlignmentRecord] = {}
@@ -136,12 +144,46 @@ def read_alignment(path: Path, lang: str, dropped: Counter[str]) -> list[Alignme
         if isinstance(record, str):
             dropped[record] += 1
             continue
+        if latin and is_something_else(record.english, latin.get(record.english.casefold(), ())):
+            dropped["name of something else"] += 1
+            continue
         key = record.text, record.english.casefold(), record.name
         if key in records:
             dropped["duplicate"] += 1
         else:
             records[key] = record
     return list(records.values())
+
+
+def latin_names(folder: Path) -> dict[str, list[str]]:
+    """What English names are in other languages of Latin script.
+
+    folder (Path): With {lang}.jsonl files.
+    RETURNS (Dict[str, List[str]]): Lower-cased English names with the others.
+    """
+    names: dict[str, list[str]] = {}
+    for lang in sorted(LATIN):
+        path = folder / f"{lang}.jsonl"
+        for raw in read_records(path, ("eng_entity", "tgt_entity"), Counter()) if path.is_file() else ():
+            names.setdefault(cased(one_line(raw["eng_entity"])).casefold(), []).append(raw["tgt_entity"])
+    return names
+
+
+def is_something_else(english: str, latin: Sequence[str]) -> bool:
+    """Whether a record's English name and its article are not the same thing.
+
+    Records of one English name have articles on one thing in all languages.
+    Where that is called something without any likeness wherever a name of
+    several words would be hardly changed, it is the wrong one: "Anatoly
+    Shkirko" is not "Primera guerra chechena". Nine in ten found so are wrong.
+
+    english (str): The English name.
+    latin (Sequence[str]): Its names in other languages of Latin script.
+    """
+    if " " not in english or not latin:
+        return False
+    name = english.casefold()
+    return all(fuzz.partial_ratio(name, other.casefold()) < MIN_LIKENESS for other in latin)
 
 
 def clean_alignment(lang: str, text: str, english: str, name: str) -> AlignmentRecord | str:

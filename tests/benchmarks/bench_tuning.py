@@ -33,6 +33,7 @@ from spacy_eat.training.data import (
     first_chunk,
     hold_out_names,
     hold_out_pairs,
+    latin_names,
     read_alignment,
     read_parallel,
 )
@@ -47,7 +48,8 @@ LANGUAGES = ("zh", "ja")
 def held_out_names(corpora: Corpora, lang: str) -> list[tuple[str, str, str]]:
     """Text, English name, and its words in the text."""
     assert corpora.alignment is not None
-    records = read_alignment(corpora.alignment / f"{lang}.jsonl", lang, Counter())
+    latin = latin_names(corpora.alignment)
+    records = read_alignment(corpora.alignment / f"{lang}.jsonl", lang, Counter(), latin)
     return build_tests(hold_out_names(records, corpora.held_out_names)[1], corpora.held_out_questions, seed=0)
 
 

@@ -19,6 +19,7 @@ from spacy_eat.training.data import (
     held_out,
     hold_out_names,
     hold_out_pairs,
+    latin_names,
     names_in,
     read_alignment,
     read_parallel,
@@ -103,6 +104,27 @@ def test_every_dropped_record_is_counted(tmp_path):
         "empty field": 1,
         "name not in the text": 1,
     }
+
+
+def test_articles_on_something_else_are_left_out(tmp_path):
+    records = [
+        ("Anatoly Shkirko", "第一次车臣战争", "第一次车臣战争是一场发生在高加索的战争。"),
+        ("Robert Redford", "罗伯特·雷德福", "罗伯特·雷德福是一位美国电影演员。"),
+        ("Germany", "德国", "德国是一个位于中欧的国家。"),
+    ]
+    path = write(
+        tmp_path / "zh.jsonl", *({"eng_entity": e, "tgt_entity": n, "text": t} for e, n, t in records)
+    )
+    write(
+        tmp_path / "es.jsonl",
+        {"eng_entity": "ANATOLY SHKIRKO", "tgt_entity": "Primera guerra chechena"},
+        {"eng_entity": "Robert Redford", "tgt_entity": "Robert Redford"},
+        {"eng_entity": "Germany", "tgt_entity": "Alemania"},
+    )
+    dropped = Counter()
+    kept = read_alignment(path, "zh", dropped, latin_names(tmp_path))
+    assert [record.english for record in kept] == ["Robert Redford", "Germany"]
+    assert dropped == {"name of something else": 1}
 
 
 def test_parallel_records_are_cleaned(tmp_path):
