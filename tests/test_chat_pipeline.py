@@ -77,3 +77,21 @@ def test_configs_load_as_they_are(name, request):
     assert nlp.lang == name[:2]
     model = nlp.get_pipe("eat_translator").model
     assert isinstance(model, ChatCompletions) == name.endswith("chat")
+
+
+def test_models_of_spacy_llm(english, monkeypatch):
+    """Its OpenAI model, which raises for a whole batch, costs one sentence too."""
+    from spacy_llm.models.rest.openai.model import OpenAI
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
+    monkeypatch.setattr(OpenAI, "_verify_auth", lambda self: None)  # it calls api.openai.com
+    with Server(answer) as server:
+        endpoint = f"{server.url}/chat/completions"
+        model = {"@llm_models": "spacy.GPT-4.v3", "name": "gpt-4", "endpoint": endpoint}
+        nlp = spacy.blank("zh")
+        nlp.add_pipe("eat_translator", config={"model": model})
+        side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
+        nlp.add_pipe("eat_entity_aligner", config={"model": model, "english": side})
+        doc = nlp("失败。" + ZH)
+    assert [ent.text for ent in doc.ents] == list(NAMES.values())
+    assert "not welcome" in doc._.eat["sentences"][0]["error"]

@@ -6,7 +6,6 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy_llm.pipeline import LLMWrapper  # noqa: F401
 
 from spacy_eat.sentences import split_doc
 
