@@ -20,7 +20,7 @@ from spacy.scorer import PRFScore
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from .extensions import sentences_of
+from .extensions import get_record, sentences_of
 
 LabelMap = Callable[[str], str | None]
 
@@ -69,7 +69,8 @@ def evaluate(
     label_map (Optional[Callable[[str], Optional[str]]]): See `score_entities`.
     seconds (Optional[float]): Wall time of the run.
     RETURNS (Dict[str, Any]): JSON-serialisable: "docs", "strict" (micro average),
-        "labels", "unlabelled", "paper_characters", "coverage", "speed".
+        "labels", "unlabelled", "paper_characters", "coverage", "speed", and
+        "boundaries", what the policy for token boundaries changed.
     """
     examples = list(examples)
     per_type, total, unlabelled = _count(examples, label_map)
@@ -84,6 +85,7 @@ def evaluate(
         ),
         "coverage": coverage(eg.predicted for eg in examples),
         "speed": _speed((eg.predicted for eg in examples), seconds),
+        "boundaries": dict(sum((_counts(eg.predicted) for eg in examples), Counter[str]())),
     }
 
 
@@ -222,6 +224,11 @@ def _speed(docs: Iterable[Doc], seconds: float | None) -> dict[str, Any]:
         "seconds": seconds,
         "seconds_per_sentence": seconds / units if seconds is not None and units else None,
     }
+
+
+def _counts(doc: Doc) -> Counter[str]:
+    record = get_record(doc)
+    return Counter(record["counts"] if record else {})
 
 
 def _names(doc: Doc, label_map: LabelMap | None) -> list[tuple[str, str]]:

@@ -247,6 +247,18 @@ def test_output_is_not_touched_without_a_word(tmp_path):
     assert read_jsonl(target)[-1]["text"] == "别的"
 
 
+def test_input_is_never_the_output(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", ['{"text": "张三"}'])
+    before = source.read_bytes()
+    (tmp_path / "sub").mkdir()
+    for mode in ("new", "overwrite", "resume", "retry"):
+        with pytest.raises(InputError, match="cannot be input and output"):
+            run(source, tmp_path / "sub" / ".." / "in.jsonl", mode=mode)
+        with pytest.raises(InputError, match="in the input folder"):
+            run(tmp_path, tmp_path / "out.jsonl", mode=mode)
+    assert source.read_bytes() == before
+
+
 def test_two_runs_cannot_write_one_output(tmp_path):
     pytest.importorskip("fcntl")
     from spacy_eat.annotate.journal import locked

@@ -8,6 +8,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
+from spacy_eat.extensions import install_extensions
 from spacy_eat.mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
 from spacy_eat.scoring import coverage, evaluate, paper_character_f1, score_entities
 
@@ -17,9 +18,8 @@ THREE = {"PERSON": "PER", "PER": "PER", "GPE": "LOC", "LOC": "LOC", "ORG": "ORG"
 
 
 @pytest.fixture(autouse=True)
-def eat_extension():
-    if not Doc.has_extension("eat"):
-        Doc.set_extension("eat", default=None)
+def extensions():
+    install_extensions()
 
 
 def make_doc(text, entities, words=None, sentences=None):

@@ -92,8 +92,14 @@ def annotate(
         batches fail for one reason. What was finished stays.
     """
     began = time.monotonic()
-    input_files(source)  # complains before anything is written
     journal = journal_for(target)
+    # Complain before anything is written, or removed.
+    for path in input_files(source):
+        if path.resolve() in {p.resolve() for p in (target, journal.path, journal.failed)}:
+            raise InputError(f"{path} cannot be input and output")
+    if source.is_dir() and source.resolve() == target.resolve().parent:
+        raise InputError(f"{target} would be in the input folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
     if mode == "new" and (journal.begun or (target != journal.path and target.exists())):
         raise InputError(f"{target} has been begun: --resume goes on with it, --overwrite starts again")
     if mode == "overwrite":

@@ -33,13 +33,16 @@ def processes(settings: Settings, workers: int) -> Engine:
         batches = source.batches(settings.batch_size)
         waiting: deque[Future[Done]] = deque()
         context = get_context("spawn")  # a forked process cannot use torch or a GPU
-        with ProcessPoolExecutor(workers, context, _load_in_process, (settings,)) as pool:
+        pool = ProcessPoolExecutor(workers, context, _load_in_process, (settings,))
+        try:
             # Twice as many batches as workers are on their way: memory stays
             # flat, and nobody waits while the first one is written.
             waiting.extend(pool.submit(_annotate_in_process, batch) for batch in islice(batches, 2 * workers))
             while waiting:
                 yield waiting.popleft().result()
                 waiting.extend(pool.submit(_annotate_in_process, batch) for batch in islice(batches, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     return run
 

@@ -225,6 +225,8 @@ def report(result: Mapping[str, Any], examples: int = 0) -> str:
         requests = f"{speed['requests']} in all"
         facts.append(("LLM requests per sentence", speed["requests_per_sentence"], requests))
     facts.append(("seconds per sentence", speed["seconds_per_sentence"], f"{speed['seconds']:.1f} in all"))
+    for change, count in result["boundaries"].items():
+        facts.append((f"entities off token boundaries: {change}", count, ""))
     if kept:
         facts.append(("English names kept", kept["share"], f"{kept['kept']} of {kept['names']}"))
     if usage["prompt_tokens"]:
