@@ -7,11 +7,13 @@ fails as told by the text. Import it with `--code`.
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from spacy_eat.extensions import install_extensions
+from spacy_eat.types import Usage
 
 NAMES = {"张三": ("Zhang San", "PER"), "東京": ("Tokyo", "LOC")}
 CONFIG = """
@@ -45,8 +47,11 @@ class Scripted:
         install_extensions()
         self.log = log
         self.delay = delay
+        self.model = SimpleNamespace(usage=Usage())
 
     def __call__(self, doc: Doc) -> Doc:
+        self.model.usage.requests += 2
+        self.model.usage.cost += 0.25
         if self.delay:
             time.sleep(self.delay)
         if self.log:

@@ -105,6 +105,8 @@ def write_input(folder: Path, suffix: str) -> Path:
 @pytest.mark.parametrize("suffix_in", [".txt", ".jsonl", ".jsonl.gz", ".parquet", ".spacy"])
 @pytest.mark.parametrize("suffix_out", [".jsonl", ".parquet", ".spacy"])
 def test_every_format_into_every_other(tmp_path, suffix_in, suffix_out):
+    if ".parquet" in (suffix_in, suffix_out):
+        pytest.importorskip("pyarrow")
     source, target = write_input(tmp_path, suffix_in), tmp_path / f"out{suffix_out}"
     summary = run(source, target)
     assert (summary.annotated, summary.failed) == (len(TEXTS), 0)
@@ -195,6 +197,13 @@ def test_bad_records_are_put_aside_and_named(tmp_path):
     assert failed[5]["input"] == {"text": "毒"}
 
 
+def test_what_a_run_has_cost(tmp_path):
+    source = write_input(tmp_path, ".txt")
+    summary = run(source, tmp_path / "out.jsonl")
+    assert (summary.usage["requests"], summary.usage["cost"]) == (2 * len(TEXTS), 0.25 * len(TEXTS))
+    assert run(source, tmp_path / "out.jsonl", mode="resume").usage["requests"] == 0
+
+
 def test_a_server_that_is_down_stops_the_run(tmp_path, monkeypatch):
     """A million docs must not end in the side file for one wrong setting."""
     source, target = write_lines(tmp_path / "in.txt", ["张三"] * 20 + ["败"] * 40), tmp_path / "out.jsonl"
@@ -218,6 +227,8 @@ def test_a_server_that_is_down_stops_the_run(tmp_path, monkeypatch):
     ids=["suffix", "gzip", "parquet", "spacy", "missing"],
 )
 def test_unusable_files_are_named(tmp_path, name, content, message):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
@@ -272,6 +283,8 @@ def test_two_runs_cannot_write_one_output(tmp_path):
 def test_retry_mends_in_place_and_asks_for_nothing_else(tmp_path, monkeypatch, suffix):
     texts = ["败一", "张三", "败二", "毒", "東京", "败三"]
     source, target = write_lines(tmp_path / "in.txt", texts), tmp_path / f"out{suffix}"
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
     assert run(source, target).failed == 4
     monkeypatch.setenv("SCRIPTED_SERVER_IS_BACK", "1")
     summary = run(source, target, mode="retry", log=tmp_path / "log.txt")

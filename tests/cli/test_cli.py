@@ -122,6 +122,7 @@ def test_annotate(tmp_path, config):
     target = tmp_path / "out.jsonl"
     output = invoke("annotate", source, target, "--pipeline", config, *CODE)
     assert "2 docs annotated" in output and "1 docs failed" in output
+    assert "6 LLM requests" in output and "cost 0.75" in " ".join(output.split())
     assert [json.loads(line)["text"] for line in target.read_text(encoding="utf-8").splitlines()] == [
         "张三",
         "東京",
