@@ -39,6 +39,9 @@ _RANK = math.log(0.5)
 # sharing a span costs a repeated mention. Far less than any real difference.
 _FREE, _LONGER, _EARLIER, _SHARED = 1e-3, 1e-4, 1e-5, 1e-2
 
+_MAX_ROUNDS = 4  # of assignment, to move names out of longer ones
+_MAX_NODES, _MAX_SECONDS = 32, 1.0  # of one assignment; one node and some milliseconds are the rule
+
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
 _LAST_GLOSS = re.compile(rf"\s*(?:{_GLOSS.pattern})\s*$")
 # Opening and closing brackets and quotes; those that belong together have one value.
@@ -139,8 +142,8 @@ def align(
     log-probability plus the logarithm of the match's quality, above
     `none_logprob`. Of all ways to give each entity one option or none, such
     that no two spans overlap, the one worth most is taken (an integer program,
-    solved exactly). So a name is not found inside a
-    longer one (京都 in 東京都), and two names do not share a span. Mentions of
+    solved exactly unless it is monstrous). So two names do not share a span, and a name is not found
+    inside a longer one (京都 in 東京都), nor where that occurs again. Mentions of
     one English name take its source occurrences in order; a mention too many
     stays without a span and does not take another name's.
 
@@ -166,13 +169,22 @@ def align(
     if len(entities) != len(answers):
         raise ValueError(f"{len(entities)} entities, but answers for {len(answers)}")
     found: dict[str, list[Match]] = {}
-    limit = len(entities) + 4  # occurrences of an answer: the rest cannot be needed
+    limit = min(len(entities) + 4, 32)  # occurrences of an answer: more are hardly needed
     options: list[dict[tuple[int, int], _Option]] = []
     for candidates in answers:
         for text in {candidate.text for candidate in candidates} - found.keys():
             found[text] = find(source, text, min_similarity=min_similarity)
         options.append(_options(source, candidates, found, none_logprob, min_score, limit))
-    chosen = _assign([_name(entity) for entity in entities], options)
+    names = [_name(entity) for entity in entities]
+    chosen = _assign(names, options)
+    for _ in range(_MAX_ROUNDS):
+        texts = {source[start:end] for (start, end), _ in chosen.values()}
+        inner = [i for i, (span, _) in chosen.items() if _inside_longer(source, span, texts)]
+        if not inner:
+            break
+        for i in inner:
+            options[i] = {s: o for s, o in options[i].items() if not _inside_longer(source, s, texts)}
+        chosen = _assign(names, options)
     aligned = [
         Alignment(start, end, option.status, option.score, entity)
         for entity, (start, end), option in _in_order(entities, chosen)
@@ -597,10 +609,19 @@ def _assign(
         integrality=numpy.ones(len(worth)),
         bounds=(0, 1),
         constraints=one_each,
-        options={"mip_rel_gap": 0.0, "time_limit": 2.0},  # seconds; for monstrous input
+        options={"mip_rel_gap": 0.0, "node_limit": _MAX_NODES, "time_limit": _MAX_SECONDS},
     )
     taken = [] if solution.x is None else [c for c, x in zip(choices, solution.x, strict=False) if x > 0.5]
     return {entity: (span, options[entity][span]) for entity, span in taken}
+
+
+def _inside_longer(source: str, span: _Span, texts: Iterable[str]) -> bool:
+    """Whether a span lies in an occurrence of a longer one of some texts."""
+    start, end = span
+    return any(
+        len(text) > end - start and source.find(text, max(0, end - len(text)), start + len(text)) >= 0
+        for text in texts
+    )
 
 
 def _in_order(

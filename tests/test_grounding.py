@@ -134,6 +134,17 @@ def test_nothing_inside_a_longer_name():
     assert aligned("東京都へ行く", ("Tokyo", "東京都"), ("Kyoto", "京都")) == [("Tokyo", 0, "東京都")]
 
 
+def test_nothing_inside_another_occurrence_of_a_longer_name():
+    source = "港铁公司营运，香港的港铁公司与港铁"
+    pairs = ("MTR Corporation", "港铁公司"), ("MTR", "港铁")
+    assert aligned(source, *pairs) == [
+        ("MTR Corporation", 0, "港铁公司"),
+        ("MTR Corporation", 10, "港铁公司"),
+        ("MTR", 15, "港铁"),
+    ]
+    assert aligned(source[:-3], *pairs, mentions="aligned") == [("MTR Corporation", 0, "港铁公司")]
+
+
 def test_a_free_occurrence_before_a_part_of_a_word():
     assert aligned("東京都から京都へ", ("Kyoto", "京都")) == [("Kyoto", 5, "京都")]
 
@@ -316,9 +327,9 @@ def test_alignments_are_valid(request, mentions, min_score):
 
 @settings(deadline=None)
 @given(
-    st.text("京都大学院", min_size=4, max_size=10),
+    st.permutations("京都大学院東西南北").map("".join),
     st.lists(
-        st.lists(st.tuples(st.integers(0, 7), st.integers(1, 4), st.floats(-9, 0)), max_size=3), max_size=4
+        st.lists(st.tuples(st.integers(0, 8), st.integers(1, 4), st.floats(-9, 0)), max_size=3), max_size=4
     ),
 )
 def test_no_other_choice_is_worth_more(source, choices):
@@ -375,9 +386,9 @@ def test_long_source():
     source = ("東京都と京都、アメリカのＮＡＴＯ（北大西洋条約機構）を訪れた。" * 4000)[:100_000]
     answers = ["東京都", "京 都", "アメリカ合衆国", "nato", "北大西洋条約同盟", "ザクセン選帝侯国", "Ukraine"]
     names = [f"{answer} {i}" for i in range(50) for answer in answers[i % 7 : i % 7 + 1]]
-    started = time.perf_counter()
+    started = time.process_time()
     found = align(source, [entity(n) for n in names], [[Candidate(n.rsplit(" ", 1)[0])] for n in names])
-    assert time.perf_counter() - started < 5  # about 0.5 s on one free core
+    assert time.process_time() - started < 5  # about 0.5 s
     assert found and all(a.end <= b.start for a, b in pairwise(found))
 
 
@@ -386,9 +397,9 @@ def test_long_source():
 )
 def test_monotonous_source(source):
     answers = [[Candidate(source[:n], -1.0), Candidate(source[:n] + "b", -2.0)] for n in range(1, 30)]
-    started = time.perf_counter()
+    started = time.process_time()
     align(source, [entity(str(i)) for i in range(len(answers))], answers)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 # --- gold data -------------------------------------------------------------

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_eat.normalize import fold
@@ -54,6 +54,7 @@ def test_offsets_across_changed_lengths():
     assert fold("ﬁn").span(0, 3) == (0, 2)
 
 
+@settings(deadline=None)
 @given(TRICKY)
 def test_map_is_monotone_and_inside_the_text(text):
     folded = fold(text)
@@ -63,6 +64,7 @@ def test_map_is_monotone_and_inside_the_text(text):
     assert all(0 <= start < end <= len(text) for start, end in zip(folded.starts, folded.ends, strict=True))
 
 
+@settings(deadline=None)
 @given(TRICKY, st.data())
 def test_a_slice_folds_to_its_part_of_the_folded_text(text, data):
     folded = fold(text)
