@@ -11,9 +11,11 @@ don't.
 import heapq
 import math
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +211,35 @@ class Answers:
         return root
 
 
+class Vocabulary:
+    """A part of the vocabulary, computed as if there were no other words.
+
+    Most of the work on a single token is the vocabulary head. Where all answers
+    are Chinese, seven in eight of its words are of scripts in which none is
+    written, and have next to no probability.
+
+    ids (ndarray): Of the tokens, ascending.
+    """
+
+    def __init__(self, ids: Iterable[int], head: Any) -> None:
+        """
+        ids (Iterable[int]): Of the tokens.
+        head (Linear): The head of the whole vocabulary.
+        """
+        import torch
+
+        self.ids = np.unique(np.fromiter(ids, dtype=np.int64))
+        rows = torch.from_numpy(self.ids).to(head.weight.device)
+        self._weight = head.weight.detach()[rows]
+        self._bias = None if head.bias is None else head.bias.detach()[rows]
+
+    def head(self, hidden: "torch.Tensor") -> "torch.Tensor":
+        """RETURNS (Tensor): Logits of the tokens, shape (rows, tokens)."""
+        from torch.nn.functional import linear
+
+        return linear(hidden, self._weight, self._bias)
+
+
 @dataclass
 class Question:
     """A prompt with all the names asked for in it, for `Decoder.choose`.
@@ -217,12 +248,15 @@ class Question:
     names (Sequence[Sequence[int]]): Per name the tokens that follow.
     dummies (Sequence[Sequence[int]]): The same for dummy names.
     answers (Mapping[str, Sequence[int]]): What may be answered, with its tokens.
+    vocabulary (Optional[Vocabulary]): What probabilities are shared among, with
+        all tokens of the answers. None: the whole vocabulary.
     """
 
     trunk: TokenTree
     names: Sequence[Sequence[int]]
     dummies: Sequence[Sequence[int]]
     answers: Mapping[str, Sequence[int]]
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass
@@ -234,7 +268,7 @@ class Search:
     found (Dict[str, float]): Complete answers and their log-probabilities.
     """
 
-    tree: TokenTree
+    question: Question
     live: list[tuple[float, int, Answers]]
     found: dict[str, float] = field(default_factory=dict)
 
@@ -317,12 +351,13 @@ class Decoder:
         mask[torch.from_numpy(~visible)] = -torch.inf
         return mask.to(self.model.device)
 
-    def _logits(self, hidden: "torch.Tensor") -> "torch.Tensor":
+    def _logits(self, hidden: "torch.Tensor", vocabulary: Vocabulary | None = None) -> "torch.Tensor":
         """RETURNS (Tensor): In float32, shape (rows, vocabulary)."""
         import torch
 
         with torch.no_grad():
-            logits = self.model.lm_head(hidden).float()
+            head = self.model.lm_head if vocabulary is None else vocabulary.head
+            logits = head(hidden).float()
             cap = getattr(self.model.config, "final_logit_softcapping", None)
             return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -380,7 +415,7 @@ class Decoder:
         The score of an answer is the sum of its tokens' log-probabilities, not
         normalised by length: that of the token that ends it decides where a
         name ends. `prior_weight` times its mean log-probability under the dummy
-        names is subtracted.
+        names is subtracted. Probabilities are those in the question's vocabulary.
 
         questions (Iterable[Question]): What is asked.
         prior_weight (float): 0.0 leaves the dummy names out.
@@ -406,7 +441,7 @@ class Decoder:
         for question in questions:
             tree, root = question.trunk, Answers.of(question.answers.items())
             leaves = [tree.branch(name, tree.trunk - 1) for name in question.names]
-            groups.append([Search(tree, [(0.0, leaf, root)] if root.children else []) for leaf in leaves])
+            groups.append([Search(question, [(0.0, leaf, root)] if root.children else []) for leaf in leaves])
         self._search([search for group in groups for search in group])
         priors = self._priors(questions, groups) if prior_weight else [{} for _ in groups]
         for group, prior in zip(groups, priors, strict=True):
@@ -421,7 +456,7 @@ class Decoder:
     def _search(self, searches: Sequence[Search]) -> None:
         """Search until no hypothesis can win any more."""
         while rows := [(search, *hypothesis) for search in searches for hypothesis in search.live]:
-            wanted = [(search.tree, place, list(node.children)) for search, _, place, node in rows]
+            wanted = [(search.question, place, list(node.children)) for search, _, place, node in rows]
             grown: dict[int, list[tuple[float, int, int, Answers]]] = {id(search): [] for search in searches}
             for (search, score, place, node), logprobs in zip(rows, self._next(wanted), strict=True):
                 for (token, child), logprob in zip(node.children.items(), logprobs, strict=True):
@@ -437,7 +472,7 @@ class Decoder:
                 if best:
                     floor = max(floor, best[0][1] - self.margin)
                 search.live = [
-                    (score, search.tree.branch([token], place), child)
+                    (score, search.question.trunk.branch([token], place), child)
                     for score, place, token, child in heapq.nlargest(
                         self.beam_width, grown[id(search)], key=itemgetter(0)
                     )
@@ -449,7 +484,7 @@ class Decoder:
     ) -> list[dict[str, float]]:
         """RETURNS (List[Dict[str, float]]): Per question, for each answer found,
         the mean log-probability under the dummy names."""
-        wanted: list[tuple[TokenTree, int, list[int]]] = []
+        wanted: list[tuple[Question, int, list[int]]] = []
         rows: list[tuple[int, int, Answers]] = []  # question, row of the node above, node
         for number, (question, group) in enumerate(zip(questions, groups, strict=True)):
             found = dict.fromkeys(answer for search in group for answer in search.found)
@@ -464,7 +499,7 @@ class Decoder:
                         for token, child in node.children.items()
                         if child.children
                     ]
-                    wanted.append((tree, place, list(node.children)))
+                    wanted.append((question, place, list(node.children)))
                     rows.append((number, above, node))
         priors: list[dict[str, float]] = [{} for _ in questions]
         paths: list[dict[int, float]] = []  # per row, the log-probability down to each child
@@ -478,27 +513,37 @@ class Decoder:
                     priors[number][child.answer] = priors[number].get(child.answer, 0.0) + share
         return priors
 
-    def _next(self, wanted: Sequence[tuple[TokenTree, int, list[int]]]) -> list[list[float]]:
+    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
         """Log-probabilities of next tokens.
 
-        wanted (Sequence[Tuple[TokenTree, int, List[int]]]): A tree, one of its
-            new tokens, and the ids of the tokens that may follow it.
+        wanted (Sequence[Tuple[Question, int, List[int]]]): A question, one of
+            the new tokens of its tree, and the ids of those that may follow it.
         RETURNS (List[List[float]]): In nats.
         """
         import torch
 
         if not wanted:
             return []
-        trees = {id(tree): tree for tree, _, _ in wanted}
+        trees = {id(question.trunk): question.trunk for question, _, _ in wanted}
         before = {key: tree.computed for key, tree in trees.items()}
         hidden = dict(zip(trees, self.compute(list(trees.values())), strict=True))
-        result = []
-        for start in range(0, len(wanted), HEAD_ROWS):
-            part = wanted[start : start + HEAD_ROWS]
-            logits = self._logits(torch.stack([hidden[id(t)][place - before[id(t)]] for t, place, _ in part]))
-            normalizers = torch.logsumexp(logits, dim=-1)
-            for row, (_, _, ids) in enumerate(part):
-                result.append((logits[row, ids] - normalizers[row]).tolist())
+        rows: dict[int, list[int]] = {}  # by vocabulary
+        for row, (question, _, _) in enumerate(wanted):
+            rows.setdefault(id(question.vocabulary), []).append(row)
+        result: list[list[float]] = [[] for _ in wanted]
+        for group in rows.values():
+            vocabulary = wanted[group[0]][0].vocabulary
+            for start in range(0, len(group), HEAD_ROWS):
+                part = group[start : start + HEAD_ROWS]
+                keys = [(id(wanted[row][0].trunk), wanted[row][1]) for row in part]
+                states = torch.stack([hidden[key][place - before[key]] for key, place in keys])
+                logits = self._logits(states, vocabulary)
+                normalizers = torch.logsumexp(logits, dim=-1)
+                for place, row in enumerate(part):
+                    ids: Any = wanted[row][2]
+                    if vocabulary is not None:
+                        ids = np.searchsorted(vocabulary.ids, ids)
+                    result[row] = (logits[place, ids] - normalizers[place]).tolist()
         return result
 
 
@@ -519,6 +564,20 @@ def find_loop(tokens: Sequence[int]) -> int:
         if span <= len(tokens) and tokens[-span:-length] == tokens[length - span :]:
             return length
     return 0
+
+
+def scripts(text: str) -> frozenset[str]:
+    """RETURNS (FrozenSet[str]): The scripts of a text's letters, by the first
+    word of their Unicode names. Han and Kana count as one, "CJK"."""
+    return frozenset(filter(None, map(_script, text)))
+
+
+@cache
+def _script(char: str) -> str:
+    if not char.isalpha():
+        return ""
+    first = unicodedata.name(char, "").partition(" ")[0]
+    return "CJK" if first.startswith(("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH")) else first
 
 
 def possible_answers(source: str, longest: int = ANSWER_CHARS, most: int = ANSWERS) -> list[str]:

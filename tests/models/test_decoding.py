@@ -12,8 +12,10 @@ from spacy_eat.models.decoding import (
     Decoder,
     Question,
     TokenTree,
+    Vocabulary,
     find_loop,
     possible_answers,
+    scripts,
 )
 
 torch = pytest.importorskip("torch", reason="needs the extra 'embedded'")
@@ -189,6 +191,41 @@ def test_choices_are_the_same_in_any_batch(sets, width):
             assert [s for _, s in ranked] == pytest.approx([s for _, s in again], abs=1e-4)
             assert 1 <= len(ranked) <= width
             assert {a for a, _ in ranked} <= set(answers)
+
+
+def test_part_of_the_vocabulary_is_as_if_there_were_no_other_words():
+    answers = {"ab": (10, 11, END), "b": (11, END), "c": (12, 10, END)}
+    ids = [END, 10, 11, 12, 30]
+    decoder, model = Decoder(tiny_model(), beam_width=10), tiny_model().eval()
+
+    def restricted(tokens):
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens])).logits[0]
+        hidden = torch.full_like(logits, -torch.inf)
+        hidden[:, ids] = logits[:, ids]
+        return hidden.log_softmax(-1)
+
+    question, whole = ask(answers), ask(answers)
+    question.vocabulary = Vocabulary(ids, decoder.model.lm_head)
+    found, other = decoder.choose([question, whole])  # two vocabularies in one batch
+    for name, ranked, more in zip(question.names, found, other, strict=True):
+        expected = brute_force(restricted, [2, 9, 10, *name], answers)
+        assert dict(ranked) == pytest.approx(expected, abs=1e-3)
+        assert all(score > dict(more)[answer] for answer, score in ranked)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", set()),
+        ("12 、。😀𠀀", {"CJK"}),
+        ("東京タワーのｱ", {"CJK"}),
+        ("Größe и ΑΒ", {"LATIN", "CYRILLIC", "GREEK"}),
+        ("▁the", {"LATIN"}),
+    ],
+)
+def test_scripts(text, expected):
+    assert scripts(text) == expected
 
 
 def test_a_narrow_beam_keeps_what_a_greedy_walk_finds(reference):
