@@ -111,7 +111,7 @@ def export_adapter(model: Any, path: Path, base_name: str) -> None:
     base_name (str): What its config says it belongs to.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path.mkdir(parents=True, exist_ok=True)
     config = model.peft_config["default"].to_dict()
@@ -124,7 +124,7 @@ def export_adapter(model: Any, path: Path, base_name: str) -> None:
     text = json.dumps(config, indent=2, ensure_ascii=False, default=str)
     (path / ADAPTER_FILES[0]).write_text(text + "\n", encoding="utf-8")
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in adapter_weights(model).items()}
-    save_file(weights, path / ADAPTER_FILES[1], metadata={"format": "pt"})
+    (path / ADAPTER_FILES[1]).write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def answer_scores(

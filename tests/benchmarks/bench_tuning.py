@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--names", type=int, default=150, help="names per language")
     parser.add_argument("--sentences", type=int, default=20, help="sentences per language")
     parser.add_argument("--pairs", default="flores_dev", help="parallel file, without {lang}_")
+    parser.add_argument("--prior-weight", type=float, default=0.5, help="see spacy_eat.Embedded.v1")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     args = parser.parse_args()
@@ -105,7 +106,9 @@ def main() -> None:
     corpora = Corpora.model_validate(config["corpora"])
     rows = []
     for adapter in args.adapters:
-        model = make_embedded(None if adapter == "none" else adapter, threads=args.threads)
+        model = make_embedded(
+            None if adapter == "none" else adapter, prior_weight=args.prior_weight, threads=args.threads
+        )
         model.load()
         for lang in LANGUAGES:
             row: dict[str, object] = {"adapter": adapter, "language": lang}
