@@ -231,16 +231,18 @@ def test_in_other_processes(method: str) -> None:
 
 
 def test_connections_close_with_the_model() -> None:
-    before = threading.active_count()
     with Server() as server:
+        before = set(threading.enumerate())
         model = make(server)
         ask(model, ["a"])
+        assert set(threading.enumerate()) - before
         del model
-        for _ in range(100):
-            if threading.active_count() == before + 1:  # the server's own
+        for _ in range(500):
+            left = set(threading.enumerate()) - before
+            if not left:
                 break
             time.sleep(0.02)
-        assert threading.active_count() == before + 1
+        assert not left
 
 
 def test_an_interrupt_stops_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
