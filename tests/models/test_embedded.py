@@ -117,7 +117,8 @@ def test_last_merge():
 
 
 def test_tokenizer_is_the_model_s_own(model):
-    """A wrong tokenizer costs nats: 3.3 for each character of English."""
+    """A wrong tokenizer costs nats: 3.3 for each character of English. With the
+    right one the base model has 0.5, and 0.6 after tuning."""
     engine = model.load()
     text = (
         "The Great Wall of China is a series of fortifications that were built across the historical "
@@ -131,7 +132,7 @@ def test_tokenizer_is_the_model_s_own(model):
     (states,) = engine.decoder.compute([tree])
     table = engine.decoder._logits(states).log_softmax(-1)
     nats = -sum(float(table[i, token]) for i, token in enumerate(tree.tokens[1:]))
-    assert nats / len(text) < 0.6
+    assert nats / len(text) < 1.0
 
 
 @pytest.mark.parametrize(
