@@ -477,3 +477,31 @@ def test_load_pipeline_by_name_path_and_config(tmp_path):
     assert load_pipeline(str(tmp_path / "model")).pipe_names == ["scripted"]
     with pytest.raises(OSError, match="no_such_pipeline"):
         load_pipeline("no_such_pipeline")
+
+
+def test_given_english_is_not_translated_again(tmp_path, make_nlp, llm):
+    llm.names = {"Beijing": "北京", "Obama": "奥巴马"}
+    llm.translations = {"奥巴马走了。": "Obama left."}
+    make_nlp().to_disk(tmp_path / "pipeline")
+    rows = [
+        {"source": "他在北京。", "en": "He is in Beijing."},
+        {"source": "他在北京。奥巴马走了。", "en": ["He is in Beijing.", "Obama left."]},
+        {"source": "奥巴马走了。"},
+        {"source": "奥巴马走了。", "en": " "},
+        {"source": "他在北京。", "en": 7},
+        {"source": "他在北京。", "en": ["One.", "Two."]},
+    ]
+    source = write_lines(tmp_path / "in.jsonl", [json.dumps(row, ensure_ascii=False) for row in rows])
+    settings = Settings(str(tmp_path / "pipeline"), text_field="source", english_field="en")
+    summary = annotate(source, tmp_path / "out.jsonl", settings, here(settings), progress=False)
+    assert (summary.annotated, summary.failed) == (4, 2)
+    outputs = read_jsonl(tmp_path / "out.jsonl")
+    assert [[e["text"] for e in row["entities"]] for row in outputs] == [
+        ["北京"],
+        ["北京", "奥巴马"],
+        ["奥巴马"],
+        ["奥巴马"],
+    ]
+    assert sum("\nNames: " not in prompt for prompt in llm.prompts) == 2
+    errors = [row["error"] for row in read_jsonl(tmp_path / "out.jsonl.failed.jsonl")]
+    assert "field 'en' is neither" in errors[0] and "2 strings for 1 sentences" in errors[1]

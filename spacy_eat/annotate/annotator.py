@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import import_file
 
-from ..extensions import sentences_of
+from ..extensions import install_extensions, sentences_of, set_translation
 from ..types import Usage
 from .journal import Result
 from .records import Record, pack, unpack
@@ -25,6 +25,8 @@ class Settings(NamedTuple):
     code (Optional[Path]): A Python file with registered functions to import first.
     batch_size (int): Docs that go through the pipeline together.
     text_field (str): The field that holds the text.
+    english_field (Optional[str]): The field that holds its English, a string or a list with one for each
+        sentence. A record that has none is translated.
     keep_docs (bool): Whether an output is a whole doc, or JSON.
     """
 
@@ -32,6 +34,7 @@ class Settings(NamedTuple):
     code: Path | None = None
     batch_size: int = 128
     text_field: str = "text"
+    english_field: str | None = None
     keep_docs: bool = False
 
 
@@ -58,6 +61,7 @@ class Annotator:
         if settings.code:
             import_file("python_code", settings.code)
         self.nlp = load_pipeline(settings.pipeline)
+        install_extensions()
 
     def __call__(self, records: Sequence[Record]) -> Done:
         """Annotate a batch.
@@ -112,7 +116,14 @@ class Annotator:
     def _make_doc(self, record: Record) -> Doc:
         if record.doc is not None:
             return unpack(record.doc, self.nlp.vocab)
-        return self.nlp.make_doc(record.text)
+        doc = self.nlp.make_doc(record.text)
+        if self.settings.english_field:
+            english = record.fields.get(self.settings.english_field)
+            if not isinstance(english, str | list | None):
+                raise TypeError(f"field {self.settings.english_field!r} is neither a string nor a list")
+            if english and (isinstance(english, list) or english.strip()):
+                set_translation(doc, english)
+        return doc
 
     def _output(self, record: Record, doc: Doc) -> dict[str, Any]:
         if self.settings.keep_docs:

@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 IN_HELP = ".txt (a line is a doc), .jsonl, .jsonl.gz, .parquet, .spacy, or a folder of them"
 PIPELINE_HELP = "Package, path, .cfg or language code (default: by the script of the text)"
+ENGLISH_HELP = "Field or column with the English of a text, where you have it: it is not translated again"
 BATCH_HELP = "Docs that go through the pipeline together, and are saved together"
 
 
@@ -23,6 +24,7 @@ def annotate_cli(
     retry: Annotated[bool, Option("--retry", help="Try the failed docs again, and only them")] = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace an existing output")] = False,
     text_field: Annotated[str, Option(help="Field or column with the text")] = "text",
+    english_field: Annotated[str | None, Option(help=ENGLISH_HELP)] = None,
     batch_size: Annotated[int, Option(min=1, help=BATCH_HELP)] = 128,
     workers: Annotated[
         int, Option("--workers", "-w", min=1, help="Processes, each with its own pipeline")
@@ -63,7 +65,14 @@ def annotate_cli(
             pipeline = guess_language(record.text for record in islice(read_records(source, text_field), 100))
             if pipeline is None:
                 msg.fail("No telling the language of the first 100 docs: use --pipeline", exits=1)
-        settings = Settings(str(pipeline), code, batch_size, text_field, keep_docs=target.suffix == ".spacy")
+        settings = Settings(
+            str(pipeline),
+            code,
+            batch_size,
+            text_field,
+            english_field,
+            keep_docs=target.suffix == ".spacy",
+        )
         if engine is EngineName.ray:
             run = ray_cluster(settings, workers, ray_address)
         else:
