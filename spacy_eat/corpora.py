@@ -94,11 +94,14 @@ class Record:
     spans (Optional[Tuple[Span, ...]]): The entities in the order of the text, without overlaps. Empty if
         there are none, None if nobody looked for them.
     id (Optional[str]): As the corpus has it.
+    unknown (Tuple[Tuple[int, int], ...]): Characters, half open, of which nobody knows whether they are
+        part of an entity. None of the `spans` is among them.
     """
 
     text: str
     spans: tuple[Span, ...] | None = None
     id: str | None = None
+    unknown: tuple[tuple[int, int], ...] = ()
 
 
 class _Lines:
@@ -219,9 +222,15 @@ def to_docs(records: Iterable[Record], nlp: Language) -> Iterator[Doc]:
     for record in records:
         doc = nlp.make_doc(record.text)
         if record.spans is not None:
-            doc = _cut(doc, {edge for span in record.spans for edge in span[:2]})
+            places = [*((span.start_char, span.end_char) for span in record.spans), *record.unknown]
+            doc = _cut(doc, {edge for place in places for edge in place})
             spans = [doc.char_span(span.start_char, span.end_char, label=span.label) for span in record.spans]
-            doc.set_ents([span for span in spans if span is not None], default="outside")
+            unknown = [doc.char_span(start, end) for start, end in record.unknown]
+            doc.set_ents(
+                [span for span in spans if span is not None],
+                missing=[span for span in unknown if span is not None],
+                default="outside",
+            )
         if record.id is not None:
             doc.user_data["id"] = record.id
         yield doc

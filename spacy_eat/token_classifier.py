@@ -36,7 +36,8 @@ class Windows:
 
     inputs (Dict[str, Tensor]): Arguments of the encoder, each of shape (windows, pieces).
     rows, columns (List[int]): For every token of every doc its window, and in it the token's first piece.
-        Column 0 (the special token at the start) stands for tokens that have none: white space.
+        Column 0 (the special token at the start) stands for tokens that have none: white space, and
+        tokens that begin within a piece.
     """
 
     inputs: dict[str, Any]
@@ -192,7 +193,10 @@ class TokenClassifier(TrainablePipe):
             scores = self.model.ops.to_numpy(self.model.predict([docs[i] for i in indices]))
             ends = np.cumsum([len(docs[i]) for i in indices])
             for i, doc_scores in zip(indices, np.split(scores, ends[:-1]), strict=True):
-                tags[i] = [self.tags[tag] for tag in decode(doc_scores)]
+                has_piece = doc_scores.any(axis=1)
+                found = iter(decode(doc_scores[has_piece]) if has_piece.any() else [])
+                known = [self.tags[next(found)] if has else None for has in has_piece]
+                tags[i] = _fill(docs[i], known)
         return tags
 
     def set_annotations(self, docs: Iterable[Doc], tags: Iterable[Sequence[str]]) -> None:
@@ -457,6 +461,21 @@ def _convert_outputs(
         return ArgsKwargs(args=((scores,),), kwargs={"grad_tensors": xp2torch(gradient)})
 
     return cast(Floats2d, torch2xp(scores.detach())), backprop
+
+
+def _fill(doc: Doc, tags: Sequence[str | None]) -> list[str]:
+    """Tag the tokens that have no word piece of their own. One that lies within the piece of the token before
+    it (Chinese characters, where pieces are words) goes with that one; white space is part of an entity only
+    if the entity goes on after it."""
+    filled: list[str] = []
+    for i, tag in enumerate(tags):
+        if tag is None:
+            after = next((known for known in tags[i + 1 :] if known is not None), "O")
+            before = filled[-1] if filled else "O"
+            goes_on = before != "O" and (after.startswith("I-") or not doc[i].is_space)
+            tag = f"I-{before[2:]}" if goes_on else "O"
+        filled.append(tag)
+    return filled
 
 
 def _spans(doc: Doc, tags: Sequence[str]) -> Iterator[Span]:

@@ -14,7 +14,7 @@ from thinc.api import Config
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from spacy_eat.token_classifier import TokenClassifier, decode, make_windows  # noqa: E402
+from spacy_eat.token_classifier import TokenClassifier, _fill, decode, make_windows  # noqa: E402
 
 TEXTS = [
     ("Ann met Bob in Rome.", [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "LOC")]),
@@ -144,6 +144,25 @@ def test_entities_that_are_there_stay(nlp):
     assert found(nlp.get_pipe("ner")(doc)) == [(0, 3, "PER"), (8, 19, "EVENT")]
 
 
+def test_tokens_within_a_word_piece_go_with_it(nlp, tmp_path):
+    """Where pieces are words and tokens are characters, only the first character of a word has a piece."""
+    vocab = "[PAD] [UNK] [CLS] [SEP] ann met bob".split()
+    (tmp_path / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
+    tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    doc = Doc(nlp.vocab, words=list("Annmet"), spaces=[False, False, True, False, False, False])
+    windows = make_windows([doc], tokenizer, casing=False, max_length=48)
+    assert windows.columns == [1, 0, 0, 2, 0, 0]
+    assert _fill(doc, ["B-PER", None, None, "O", None, None]) == ["B-PER", "I-PER", "I-PER", "O", "O", "O"]
+    assert _fill(doc, [None, "B-PER", None, "I-PER", None, "B-LOC"])[:1] == ["O"]
+
+
+def test_white_space_is_no_end_of_an_entity(nlp):
+    doc = nlp.make_doc("New  York  .")
+    assert [token.text for token in doc] == ["New", " ", "York", " ", "."]
+    tags = _fill(doc, ["B-LOC", None, "I-LOC", None, "O"])
+    assert tags == ["B-LOC", "I-LOC", "I-LOC", "O", "O"]
+
+
 def test_viterbi_finds_the_best_valid_sequence():
     generator = np.random.default_rng(0)
     for _ in range(20):
@@ -175,7 +194,7 @@ def test_errors_name_the_remedy(encoder):
         nlp.initialize(lambda: empty)
 
 
-@pytest.mark.parametrize("name", ["en_ner_trf", "en_ner_sm"])
+@pytest.mark.parametrize("name", ["en_ner_trf", "en_ner_sm", "zh_student_trf", "ja_student_trf"])
 def test_configs(name, request):
     config = Config().from_disk(request.config.rootpath / "configs" / f"{name}.cfg")
     nlp = load_model_from_config(config, auto_fill=True)
