@@ -12,11 +12,11 @@ from thinc.api import Config
 
 from . import grounding
 from .english import EnglishPipeline
-from .extensions import install_extensions, sentences_of, texts_of
+from .extensions import count_usage, install_extensions, sentences_of, texts_of
 from .models.dispatch import Model, ask
 from .placement import OffBoundary, place
 from .scoring import score_entities
-from .tasks.alignment import EntityAlignmentTask, set_answers
+from .tasks.alignment import EntityAlignmentTask, set_answers, without_glosses
 from .types import Alignment, Candidate, EnglishEntity, EntityRecord, SentenceRecord
 
 DEFAULT_CONFIG = """
@@ -177,6 +177,7 @@ class EatEntityAligner(Pipe):
                 _answer_verbatim(text, sentence)
         prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
         responses = ask(self.model, prompts)
+        count_usage(docs, responses)
         for _ in self.task.parse_responses([[doc] for doc in docs], responses):
             pass
         for doc in docs:
@@ -263,9 +264,11 @@ def _new_entity(entity: EnglishEntity) -> EntityRecord:
 
 
 def _answer_verbatim(text: str, sentence: SentenceRecord) -> None:
-    """Names that stand in the source as they are (NHK, iPhone) need no LLM."""
+    """Names that stand in the source as they are (NHK, iPhone) need no LLM,
+    unless that is a gloss of another name: 安迪（Andy）."""
     for entity in sentence["entities"]:
-        if any(match.status == "exact" for match in grounding.find(text, entity["text"], min_similarity=1.1)):
+        rest = without_glosses(text, [entity["text"]])
+        if any(match.status == "exact" for match in grounding.find(rest, entity["text"], min_similarity=1.1)):
             set_answers(entity, [Candidate(entity["text"])])
 
 

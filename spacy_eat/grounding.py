@@ -34,6 +34,12 @@ _QUALITY: dict[AlignmentStatus, float] = {"exact": 1.0, "variant": 0.95, "fuzzy"
 _REPEAT = 0.94
 # An answer without a log-probability counts half of the one before it.
 _RANK = math.log(0.5)
+# Worth (nats) of ending right before a bracket with the English name in it:
+# 安迪（Andy）; and what stops at the middle dot of a longer name loses.
+_GLOSSED, _CUT_NAME = 3.0, 2.0
+# What the English name itself is worth where it stands in the source: less than
+# any answer that is better than none, as it is a gloss then.
+_VERBATIM, _VERBATIM_SCORE = 0.1, 0.9
 # Worth (nats) that decides between options that are otherwise equal: a span
 # that stands free, each character of a span, each occurrence earlier; and what
 # sharing a span costs a repeated mention. Far less than any real difference.
@@ -158,8 +164,9 @@ def align(
         best first. An empty text is the answer "none"; its log-probability
         takes the place of `none_logprob` where it is higher.
     mentions (Literal["all", "aligned"]): "all" adds further occurrences of an
-        aligned span's text, where they stand free: longer than a character,
-        not within a longer name, not (in Japanese) right after a Han character.
+        aligned span's text, and of the English name as it stands, in a gloss for
+        example, where they stand free: longer than a character, not within a
+        longer name, not (in Japanese) right after a Han character.
     min_similarity (float): Least similarity of a fuzzy match.
     min_score (float): Options with a lower score are dropped, 0.0 to 1.0.
     none_logprob (float): Log-probability (nats) that an option must exceed.
@@ -171,10 +178,10 @@ def align(
     found: dict[str, list[Match]] = {}
     limit = min(len(entities) + 4, 32)  # occurrences of an answer: more are hardly needed
     options: list[dict[tuple[int, int], _Option]] = []
-    for candidates in answers:
+    for entity, candidates in zip(entities, answers, strict=True):
         for text in {candidate.text for candidate in candidates} - found.keys():
             found[text] = find(source, text, min_similarity=min_similarity)
-        options.append(_options(source, candidates, found, none_logprob, min_score, limit))
+        options.append(_options(source, entity.text, candidates, found, none_logprob, min_score, limit))
     names = [_name(entity) for entity in entities]
     chosen = _assign(names, options)
     for _ in range(_MAX_ROUNDS):
@@ -190,7 +197,7 @@ def align(
         for entity, (start, end), option in _in_order(entities, chosen)
     ]
     if mentions == "all":
-        aligned += _repeats(source, aligned)
+        aligned += _repeats(source, entities, aligned)
     return sorted(aligned, key=lambda alignment: (alignment.start, alignment.end))
 
 
@@ -483,7 +490,7 @@ def _cuts_katakana(source: str, start: int, end: int) -> bool:
 
 
 _HIRAGANA = re.compile("[ぁ-ゖ]")
-_JOINTS = frozenset("・･=＝゠")  # between the parts of a katakana name
+_JOINTS = frozenset("·・･=＝゠•‧")  # between the parts of a katakana name
 
 
 @lru_cache(maxsize=4)
@@ -504,12 +511,7 @@ def _stands_free(source: str, start: int, end: int) -> bool:
         return False
     if _is_japanese(source) and _continues(source, start, "han"):
         return False
-    return not any(
-        source[joint : joint + 1] in _JOINTS
-        and _script(source[joint - 1 : joint]) == _script(source[joint + 1 : joint + 2]) == "katakana"
-        for joint in (start - 1, end)
-        if 0 < joint < len(source) - 1
-    )
+    return not _cuts_name(source, start, end)
 
 
 # --- Assignment ------------------------------------------------------------
@@ -532,6 +534,7 @@ def _name(entity: EnglishEntity) -> str:
 
 def _options(
     source: str,
+    english: str,
     candidates: Sequence[Candidate],
     found: dict[str, list[Match]],
     none_logprob: float,
@@ -553,11 +556,15 @@ def _options(
             none_logprob = max(none_logprob, logprob) if candidate.logprob is not None else none_logprob
         else:
             texts[candidate.text] = max(logprob, texts.get(candidate.text, -math.inf))
+    options: dict[_Span, _Option] = {}
+    if min_score <= _VERBATIM_SCORE:
+        for match in find(source, english, min_similarity=2.0)[:limit]:
+            if match.status == "exact":
+                options[match.start, match.end] = _Option(_VERBATIM, _VERBATIM_SCORE, "exact")
     if not texts:
-        return {}
+        return options
     top = max(none_logprob, *texts.values())
     total = sum(math.exp(logprob - top) for logprob in (none_logprob, *texts.values()))
-    options: dict[_Span, _Option] = {}
     for text, logprob in texts.items():
         share = math.exp(logprob - top) / total if told else math.exp(logprob)
         for order, match in enumerate(found[text][:limit]):
@@ -565,13 +572,36 @@ def _options(
             # Of equal options the free one, then the longer one, then the earlier one.
             tie = _FREE * _stands_free(source, match.start, match.end)
             tie += _LONGER * (match.end - match.start) - _EARLIER * order
-            option = _Option(logprob - none_logprob + math.log(quality) + tie, share * quality, match.status)
+            place = _GLOSSED * _is_glossed(source, match.end, english)
+            place -= _CUT_NAME * _cuts_name(source, match.start, match.end)
+            worth = logprob - none_logprob + math.log(quality) + place + tie
+            option = _Option(worth, share * quality, match.status)
             span = match.start, match.end
             if span not in options or option.worth > options[span].worth:
                 options[span] = option
     return {
         span: option for span, option in options.items() if option.worth > 0 and option.score >= min_score
     }
+
+
+_IN_BRACKETS = re.compile(r"\s*[(（]([^()（）]*)")
+
+
+def _is_glossed(source: str, end: int, english: str) -> bool:
+    """Whether a bracket with an English name in it begins at a place."""
+    bracket = _IN_BRACKETS.match(source, end)
+    return bracket is not None and english.casefold() in bracket.group(1).casefold()
+
+
+def _cuts_name(source: str, start: int, end: int) -> bool:
+    """Whether a middle dot joins a slice to more of the same script."""
+    return any(
+        source[joint : joint + 1] in _JOINTS
+        and _script(source[joint - 1 : joint]) in ("han", "katakana")
+        and _script(source[joint - 1 : joint]) == _script(source[joint + 1 : joint + 2])
+        for joint in (start - 1, end)
+        if 0 < joint < len(source) - 1
+    )
 
 
 def _assign(
@@ -637,13 +667,13 @@ def _in_order(
             yield i, span, option
 
 
-def _repeats(source: str, aligned: Sequence[Alignment]) -> list[Alignment]:
-    """Further occurrences of aligned spans' texts, longer texts first."""
+def _repeats(source: str, entities: Sequence[EnglishEntity], aligned: Sequence[Alignment]) -> list[Alignment]:
+    """Further occurrences of aligned spans' texts and of their English, longer texts first."""
     taken = sorted((a.start, a.end) for a in aligned)
     repeats: list[Alignment] = []
     seen: set[str] = set()
-    for alignment in sorted(aligned, key=lambda a: (a.start - a.end, -a.score, a.start)):
-        text = source[alignment.start : alignment.end]
+    texts = [(source[a.start : a.end], a) for a in aligned] + [(entities[a.entity].text, a) for a in aligned]
+    for text, alignment in sorted(texts, key=lambda ta: (-len(ta[0]), -ta[1].score, ta[1].start)):
         if text in seen:
             continue
         seen.add(text)

@@ -88,10 +88,12 @@ class EatRecord(TypedDict):
     sentences (List[SentenceRecord]): In the order of the text.
     counts (Dict[str, int]): What the token boundary policy changed
         ("split", "expanded", "dropped", ...), summed over the doc.
+    usage (Dict[str, float]): What the LLM has spent on the doc, by the fields of `Usage`.
     """
 
     sentences: list[SentenceRecord]
     counts: dict[str, int]
+    usage: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,9 @@ class Completion:
         the first line break, and there is exactly one suffix.
     none (Optional[str]): The answer that says "not in the source", if the
         model was tuned to give one.
+    draft (str): If set, a tuned model may first continue this by a line that
+        helps it, such as the names of a text with their English. Its prompt is
+        then `prefix + draft + line + "\n" + suffix`.
     priors (Tuple[str, ...]): Suffixes with dummy phrases. A candidate's mean
         log-probability under them says how likely it is whatever is asked;
         a backend subtracts a share of it.
@@ -147,6 +152,7 @@ class Completion:
     suffixes: tuple[str, ...]
     source: str | None = None
     none: str | None = None
+    draft: str = ""
     priors: tuple[str, ...] = ()
     max_tokens: int = 256
     examples: str = ""
@@ -198,31 +204,6 @@ class Prompt(str):
         return (str(self),), rest
 
 
-class LLMError(Exception):
-    """A request failed for good.
-
-    A backend does not raise it for one prompt among many: it puts it in the
-    place of that prompt's response, and the rest of the batch goes on.
-
-    retryable (bool): Whether the same request may succeed later (a busy
-        server), or never will (a wrong model name).
-    """
-
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-
-
-Response = str | LLMError
-
-
-@runtime_checkable
-class LLMModel(Protocol):
-    """What spacy-llm calls a model: prompts per doc in, responses per doc out."""
-
-    def __call__(self, prompts: Iterable[Iterable[Any]]) -> Iterable[Iterable[Any]]: ...
-
-
 @dataclass
 class Usage:
     """What a backend has spent. Costs are in the currency of the rates given.
@@ -242,6 +223,55 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+
+    def add(self, other: "Usage") -> None:
+        """Add what another one has spent."""
+        for name, amount in vars(other).items():
+            setattr(self, name, getattr(self, name) + amount)
+
+
+class Answer(str):
+    """What an LLM said.
+
+    usage (Usage): What the request took.
+    """
+
+    usage: Usage
+
+    def __new__(cls, text: str, usage: Usage | None = None) -> "Answer":
+        self = super().__new__(cls, text)
+        self.usage = Usage(requests=1) if usage is None else usage
+        return self
+
+    def __getnewargs__(self) -> Any:  # copies and pickles keep the usage
+        return str(self), self.usage
+
+
+class LLMError(Exception):
+    """A request failed for good.
+
+    A backend does not raise it for one prompt among many: it puts it in the
+    place of that prompt's response, and the rest of the batch goes on.
+
+    retryable (bool): Whether the same request may succeed later (a busy
+        server), or never will (a wrong model name).
+    usage (Usage): What the request took all the same.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.usage = Usage(failed=1) if usage is None else usage
+
+
+Response = Answer | LLMError
+
+
+@runtime_checkable
+class LLMModel(Protocol):
+    """What spacy-llm calls a model: prompts per doc in, responses per doc out."""
+
+    def __call__(self, prompts: Iterable[Iterable[Any]]) -> Iterable[Iterable[Any]]: ...
 
 
 @dataclass(frozen=True)

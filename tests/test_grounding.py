@@ -212,6 +212,21 @@ def test_no_repeat_inside_a_longer_word(source, answer):
     assert len(aligned(source, ("Name", answer))) == 1
 
 
+def test_a_gloss_is_a_further_mention_of_the_name_before_it():
+    source = "那是安迪（Andy）對打時"
+    candidates = [("安迪", -4.0), ("對打", -3.0)]
+    assert aligned(source, ("Andy", candidates)) == [("Andy", 2, "安迪"), ("Andy", 5, "Andy")]
+    assert aligned(source, ("Andy", candidates), mentions="aligned") == [("Andy", 2, "安迪")]
+    assert aligned(source, ("Andy", [])) == [("Andy", 5, "Andy")]
+
+
+def test_names_are_not_cut_at_a_middle_dot():
+    source = "唐納德·特朗普說"
+    assert aligned(source, ("Donald Trump", [("唐納德", -1.0), ("唐納德·特朗普", -2.0)])) == [
+        ("Donald Trump", 0, "唐納德·特朗普")
+    ]
+
+
 def test_scores():
     def score(source, *candidates):
         return align(source, [entity("Name")], [[Candidate(*c) for c in candidates]])[0].score
@@ -308,6 +323,7 @@ def test_alignments_are_valid(request, mentions, min_score):
     source, entities, answers = request
     alignments = align(source, entities, answers, mentions=mentions, min_score=min_score)
     given = {candidate.text.strip() for candidates in answers for candidate in candidates}
+    given |= {entity.text.strip() for entity in entities}
     for alignment in alignments:
         text = source[alignment.start : alignment.end]
         assert 0 <= alignment.start < alignment.end <= len(source)

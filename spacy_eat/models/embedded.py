@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..types import Completion, LLMError, Prompt, Response
+from ..types import Answer, Completion, LLMError, Prompt, Response, Usage
 from .base import Backend
 from .cache import RequestCache, cache_folder
 from .decoding import Decoder, Question, TokenTree, Vocabulary, possible_answers, scripts
@@ -53,6 +54,7 @@ def make_embedded(
     adapter: str | None = "default",
     beam_width: int = 6,
     prior_weight: float = 0.5,
+    draft: bool = True,
     batch_size: int = 16,
     max_batch_tokens: int = 4096,
     device: str = "auto",
@@ -65,11 +67,13 @@ def make_embedded(
     It is prepared and loaded at the first prompt.
 
     adapter (Optional[str]): LoRA adapter that is merged into the weights:
-        "default" for the one of this package, None for none, or a folder in
-        peft's form.
+        "default" for the one of this package, None for none, a folder in
+        peft's form, or an installed package that has one.
     beam_width (int): Answers found for each name.
     prior_weight (float): How much of an answer's log-probability under dummy
         names is subtracted from its score. 0.0 for none, and less work.
+    draft (bool): Whether the names of a text are found first, and it is
+        translated with them in mind. Without an adapter they are not.
     batch_size (int): Texts translated, or names looked for, at once.
     max_batch_tokens (int): About the most tokens computed in one step.
     device (str): A device of torch's, such as "cpu" or "cuda:1". "auto": a
@@ -95,6 +99,7 @@ def make_embedded(
         adapter,
         beam_width=beam_width,
         prior_weight=prior_weight,
+        draft=draft,
         batch_size=batch_size,
         max_batch_tokens=max_batch_tokens,
         device=device,
@@ -114,6 +119,7 @@ class Embedded(Backend):
         *,
         beam_width: int = 6,
         prior_weight: float = 0.5,
+        draft: bool = True,
         batch_size: int = 16,
         max_batch_tokens: int = 4096,
         device: str = "auto",
@@ -126,6 +132,7 @@ class Embedded(Backend):
         self.adapter = find_adapter(adapter)
         self.beam_width = beam_width
         self.prior_weight = prior_weight
+        self.draft = draft and self.adapter is not None
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
         self.device = device
@@ -143,6 +150,7 @@ class Embedded(Backend):
             "model": f"{BASE}-{self._weights}",
             "beam_width": self.beam_width,
             "prior_weight": self.prior_weight,
+            "draft": self.draft,
             "dtype": self.dtype,
         }
 
@@ -153,6 +161,7 @@ class Embedded(Backend):
         """
         engine = self.load()
         responses: dict[int, Response] = {}
+        drafts: list[tuple[int, TokenTree, Completion]] = []
         texts: dict[str, list[tuple[int, TokenTree, int]]] = {"\n": [], "\n\n": []}
         questions: list[tuple[int, Question]] = []
         for number, prompt in enumerate(prompts):
@@ -164,30 +173,50 @@ class Embedded(Backend):
                 elif form is not None:
                     if len(form.suffixes) != 1:
                         raise LLMError("A text is continued from exactly one suffix", retryable=False)
-                    examples = "" if self.adapter else form.examples
-                    tree = engine.trunk(form.prefix + form.suffixes[0], examples)
-                    own = len(tree) - tree.computed
-                    limit = min(form.max_tokens, LENGTH_RATIO * own + LENGTH_EXTRA)
-                    texts["\n"].append((number, tree, limit))
+                    if self.draft and form.draft:
+                        drafts.append((number, engine.trunk(form.prefix + form.draft), form))
+                    else:
+                        examples = "" if self.adapter else form.examples
+                        tree = engine.trunk(form.prefix + form.suffixes[0], examples)
+                        texts["\n"].append((number, tree, _longest(tree, form)))
                 else:
                     texts["\n\n"].append((number, engine.trunk(str(prompt)), DEFAULT_TOKENS))
             except LLMError as error:
-                self.usage.failed += 1
                 responses[number] = error
         for stop, group in texts.items():
-            self.usage.prompt_tokens += sum(len(tree) for _, tree, _ in group)
+            sizes = [len(tree) for _, tree, _ in group]
             trees = [(tree, limit) for _, tree, limit in group]
             for place, tokens in engine.decoder.generate(trees, engine.beginning_with(stop)):
-                self.usage.completion_tokens += len(tokens)
-                responses[group[place][0]] = engine.tokenizer.decode(tokens).strip()
-        self.usage.prompt_tokens += sum(len(q.trunk) + sum(map(len, q.names)) for _, q in questions)
+                usage = Usage(requests=1, prompt_tokens=sizes[place], completion_tokens=len(tokens))
+                responses[group[place][0]] = Answer(engine.tokenizer.decode(tokens).strip(), usage)
         chosen = engine.decoder.choose([question for _, question in questions], self.prior_weight)
         for (number, question), answers in zip(questions, chosen, strict=True):
             best = [ranked[0][0] for ranked in answers if ranked]
-            self.usage.completion_tokens += sum(len(question.answers[answer]) for answer in best)
-            responses[number] = json.dumps(answers, ensure_ascii=False)
-        self.usage.requests += len(prompts) - sum(isinstance(r, LLMError) for r in responses.values())
+            usage = Usage(
+                requests=1,
+                prompt_tokens=question.size,
+                completion_tokens=sum(len(question.answers[answer]) for answer in best),
+            )
+            responses[number] = Answer(json.dumps(answers, ensure_ascii=False), usage)
         return [responses[number] for number in range(len(prompts))]
+
+    def _with_drafts(
+        self, drafts: Sequence[tuple[int, TokenTree, Completion]]
+    ) -> list[tuple[int, TokenTree, int]]:
+        """Prompts continued by their drafts; one whose draft has no end goes without."""
+        engine = self.load()
+        limits = [(tree, _longest(tree, form)) for _, tree, form in drafts]
+        lengths = [len(tree) for tree, _ in limits]
+        ready = []
+        for place, tokens in engine.decoder.generate(limits, engine.beginning_with("\n")):
+            number, tree, form = drafts[place]
+            self.usage.completion_tokens += len(tokens)
+            if tree.tokens[lengths[place] :] == tokens:
+                tree.extend(engine.encode_more("\n" + form.suffixes[0]))
+            else:  # it went round in circles, or was cut off
+                tree = engine.trunk(form.prefix + form.suffixes[0])
+            ready.append((number, tree, limits[place][1]))
+        return ready
 
     def load(self) -> "_Engine":
         """Load the model, if it isn't, and prepare it, if it is the first time.
@@ -260,6 +289,11 @@ class _Engine:
                 f"The prompt has {longest} tokens, the embedded LLM takes {CONTEXT}", retryable=False
             )
         return [encoding.ids for encoding in encodings]
+
+    def encode_more(self, text: str) -> list[int]:
+        """RETURNS (List[int]): The tokens of a text that continues another."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def trunk(self, text: str, examples: str = "") -> TokenTree:
         """RETURNS (TokenTree): A prompt; its examples are computed once for all."""
@@ -334,6 +368,11 @@ class _Engine:
         return self._stops[text]
 
 
+def _longest(tree: TokenTree, form: Completion) -> int:
+    """RETURNS (int): How many tokens a prompt is continued by at most."""
+    return min(form.max_tokens, LENGTH_RATIO * (len(tree) - tree.computed) + LENGTH_EXTRA)
+
+
 def _likes_bfloat16(device: str) -> bool:
     import torch
 
@@ -359,7 +398,8 @@ def find_adapter(adapter: str | Path | None) -> Path | None:
     """The folder of a LoRA adapter.
 
     adapter (Union[str, Path, None]): "default" for the one of this package,
-        None for none, or a folder in peft's form.
+        None for none, a folder in peft's form, or an installed package that
+        has one (a packaged pipeline: its folder is not known when it is made).
     RETURNS (Optional[Path]): The folder; None for none, also where the package
         has none of its own.
     RAISES (ValueError): If the folder lacks an adapter's files, or the adapter
@@ -368,6 +408,11 @@ def find_adapter(adapter: str | Path | None) -> Path | None:
     if adapter is None:
         return None
     folder = DEFAULT_ADAPTER if adapter == "default" else Path(adapter)
+    if not folder.is_dir() and folder.name.isidentifier() and (package := find_spec(folder.name)):
+        found = (
+            path for root in package.submodule_search_locations or () for path in Path(root).rglob("adapter")
+        )
+        folder = next(found, folder)
     missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
     if missing and adapter == "default":
         return None

@@ -104,7 +104,7 @@ class EntityAlignmentTask:
         phrases (Sequence[str]): English names, all different.
         lang (str): Code of the source language, used where the task names none.
         """
-        text, english = one_line(text), one_line(english)
+        text, english = without_glosses(one_line(text), phrases), one_line(english)
         lang = self.language or lang
         language = language_name(lang)
         asked: dict[str, Any] = {"phrases": list(phrases), "examples": self.examples or ()}
@@ -156,6 +156,27 @@ class EntityAlignmentTask:
         for entity in sentence["entities"]:
             if not entity["answers"]:
                 set_answers(entity, answers.get(one_line(entity["text"]), []))
+
+
+_GLOSS = re.compile(r"\s*[(（]([^()（）]*[A-Za-z][^()（）]*)[)）]")
+
+
+def without_glosses(text: str, phrases: Sequence[str]) -> str:
+    """A text without the brackets that give a name in English: 安迪（Andy）.
+
+    What is asked for are the words that such a gloss explains.
+
+    text (str): The source text.
+    phrases (Sequence[str]): English names.
+    """
+
+    def rest(gloss: "re.Match[str]") -> str:
+        inner = gloss.group(1).casefold()
+        return (
+            "" if gloss.start() and any(phrase.casefold() in inner for phrase in phrases) else gloss.group()
+        )
+
+    return _GLOSS.sub(rest, text)
 
 
 def set_answers(entity: EntityRecord, candidates: Sequence[Candidate]) -> None:

@@ -12,6 +12,8 @@ import srsly
 from jinja2 import Environment, StrictUndefined, Template
 from spacy.util import get_lang_class
 
+from ..dictionaries import DICTIONARIES, load_dictionary
+
 LABELS: dict[str, str] = {
     "PER": "people, fictional ones too; without their titles",
     "LOC": "countries, cities, regions, mountains, rivers, buildings and other places",
@@ -107,8 +109,10 @@ def load_glossary(glossary: str | Mapping[str, str] | None) -> dict[str, str]:
     """Terms and their English.
 
     glossary: A path to a JSON file of {source term: English term}, the same
-        as a mapping, or None.
+        as a mapping, the name of a dictionary ("cedict", "jmnedict"), or None.
     """
+    if isinstance(glossary, str) and glossary in DICTIONARIES:
+        return load_dictionary(glossary)
     terms: Any = srsly.read_json(glossary) if isinstance(glossary, str) else glossary or {}
     return {str(source): str(english) for source, english in terms.items()}
 

@@ -7,6 +7,7 @@ from typing import Any, Iterable, List, Tuple
 from jinja2 import Template
 from spacy.tokens import Doc
 
+from ..dictionaries import find_terms
 from ..extensions import sentences_of, texts_of
 from ..types import Completion, LLMError, Prompt, Response, SentenceRecord
 from .rendering import (
@@ -20,6 +21,8 @@ from .rendering import (
     load_template,
     one_line,
 )
+
+TERMS = "Terms:"  # what the line of terms begins with in the form for base LLMs
 
 
 class EntityTranslationTask:
@@ -46,13 +49,13 @@ class EntityTranslationTask:
         examples (Optional[Sequence[FewShotExample]]): Shown to the model. None: the
             built-in ones, to untuned base models only.
         glossary (Optional[Mapping[str, str]]): Source terms with their English. A
-            prompt lists those that its sentence contains.
+            prompt lists those that its sentence contains, the longest at each place.
         """
         self.template = template
         self.language = language
         self.labels = dict(LABELS if labels is None else labels)
         self.examples = examples
-        self.glossary = dict(glossary or {})
+        self.glossary = glossary or {}
         self._heads: dict[str, str] = {}
 
     def pending(self, doc: Doc) -> list[SentenceRecord]:
@@ -93,14 +96,16 @@ class EntityTranslationTask:
         text = one_line(text)
         lang = self.language or lang
         language = language_name(lang)
-        glossary = [(source, english) for source, english in self.glossary.items() if source in text]
+        glossary = find_terms(text, self.glossary)
         rendered = self.template.render(
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )
         first, *turns = rendered.split("\f")
+        prefix, suffix = translation_prompt(text, language, glossary).rsplit("\n", 1)
         completion = Completion(
-            prefix=translation_prompt(text, language, glossary),
-            suffixes=("",),
+            prefix=f"{prefix}\n",
+            suffixes=(suffix,),
+            draft="" if glossary else TERMS,
             examples=self._head(lang, language),
             max_tokens=min(512, 32 + 2 * len(text)),
         )
@@ -191,8 +196,9 @@ def make_translation_task(
     examples (Optional): Few-shot examples: a path to a JSON, JSONL or YAML
         file, or a list, with the fields "text", "english" and "entities".
         None: none for chat models, the built-in ones for untuned base models.
-    glossary (Optional): Source terms with their English: a dict, or a path to
-        a JSON file.
+    glossary (Optional): Source terms with their English: a dict, a path to a
+        JSON file, or a dictionary of the extra `dictionaries`: "cedict" for
+        Chinese, "jmnedict" for Japanese.
     template (Optional[str]): Jinja template in the place of the built-in one,
         with the variables language, text, labels, glossary and examples.
     """

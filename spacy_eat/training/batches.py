@@ -18,7 +18,7 @@ IGNORE = -100
 class EncodedQuestion:
     """A question about a text.
 
-    kind (str): "alignment" or "translation".
+    kind (str): See `Question`.
     prompt, answer (Tuple[int, ...]): Token ids; the answer ends its line.
     """
 
@@ -123,7 +123,7 @@ def collate(
             segments[row, start:end] = number
             answered = slice(start + len(question.prompt) - 1, end - 1)
             labels[row, answered] = torch.tensor(question.answer)
-            factors[row, answered] = weights[question.kind]
+            factors[row, answered] = weights.get(question.kind, 1.0)
     same = (segments[:, None, :] == segments[:, :, None]) | (segments[:, None, :] == 0)
     mask = same & torch.ones(width, width, dtype=torch.bool).tril()
     return {

@@ -30,6 +30,8 @@ class Corpora(Section):
     plain (List[str]): Names of parallel files of everyday sentences, of which
         `mix.short` says how many are taken.
     dev (str): Name of the parallel files part of which is held out.
+    names (Dict[str, str]): For each language the dictionary (see
+        `spacy_eat.dictionaries`) that `mix.names` and `mix.dictionary` draw on.
     english (str): English pipeline that finds the names in translations:
         a package, a path, or "embedded".
     tag (int): Most sentences of a language that it reads.
@@ -42,6 +44,7 @@ class Corpora(Section):
     parallel: Path | None = None
     exclude: list[str] = []
     plain: list[str] = []
+    names: dict[str, str] = {}
     dev: str = "flores_dev"
     english: str = "embedded"
     tag: PositiveInt = 20000
@@ -64,7 +67,11 @@ class Mix(Section):
         The rest are single sentences as they stand.
     none (float): Share of names asked for that are not in the text.
     traditional (float): Share of Chinese texts in traditional characters.
+    names (Dict[str, int]): Lists of names per language, from alignment records
+        and dictionaries: to translate, and to find names in by their sound.
     glossary (float): Share of translations that are given some of the names.
+    dictionary (float): Share of translations that are given what the dictionary
+        finds in the text, as it would be in use, mistakes included.
     max_questions (int): Most names asked for in one example.
     max_chars (int): Longest source text; longer ones are left out.
     """
@@ -72,11 +79,13 @@ class Mix(Section):
     alignment: dict[str, NonNegativeInt] = {}
     parallel: dict[str, NonNegativeInt] = {}
     short: dict[str, NonNegativeInt] = {}
+    names: dict[str, NonNegativeInt] = {}
     composite: float = Field(default=0.4, ge=0.0, le=1.0)
     several: float = Field(default=0.3, ge=0.0, le=1.0)
     none: float = Field(default=0.07, ge=0.0, le=1.0)
     traditional: float = Field(default=0.4, ge=0.0, le=1.0)
     glossary: float = Field(default=0.1, ge=0.0, le=1.0)
+    dictionary: float = Field(default=0.0, ge=0.0, le=1.0)
     max_questions: PositiveInt = 6
     max_chars: PositiveInt = 220
 
@@ -119,7 +128,7 @@ class Training(Section):
         taken down to 0.0 linearly over the last `decay` steps.
     max_grad_norm (float): Longest gradient, longer ones are scaled down.
     weights (Dict[str, float]): What a token of each kind of answer counts:
-        "alignment", "translation".
+        "alignment", "translation", "terms"; 1.0 where it is not said.
     vocabulary (str): What the answers' tokens are told from: "full", or
         "corpus" for the tokens that occur in the examples, which is faster
         where the vocabulary head is a large part of the model.
@@ -137,9 +146,10 @@ class Training(Section):
     warmup: NonNegativeInt = 20
     decay: NonNegativeInt = 200
     max_grad_norm: float = Field(default=1.0, gt=0.0)
-    weights: dict[Literal["alignment", "translation"], NonNegativeFloat] = {
+    weights: dict[Literal["alignment", "translation", "terms"], NonNegativeFloat] = {
         "alignment": 1.0,
         "translation": 0.5,
+        "terms": 0.5,
     }
     vocabulary: Literal["full", "corpus"] = "full"
     precision: Literal["bf16", "no"] = "bf16"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import srsly
 
+from ..dictionaries import load_dictionary
 from ..english import EnglishPipeline
 from .config import Corpora, Mix
 from .data import (
@@ -18,6 +19,7 @@ from .data import (
     ask_name,
     ask_translation,
     build_alignment_examples,
+    build_name_examples,
     build_parallel_examples,
     build_tests,
     held_out,
@@ -62,6 +64,9 @@ def build(corpora: Corpora, mix: Mix, seed: int) -> Built:
     """
     built = Built()
     known: dict[str, list[AlignmentRecord]] = {}
+    dictionaries = {
+        lang: _dictionary(name, corpora.held_out_names, lang, built) for lang, name in corpora.names.items()
+    }
     for number, (lang, count) in enumerate(sorted(mix.alignment.items())):
         if not count:
             continue
@@ -72,6 +77,9 @@ def build(corpora: Corpora, mix: Mix, seed: int) -> Built:
                 Example(text_prefix(text, lang), (ask_name(text, english, lang, name),))
                 for text, english, name in build_tests(test, corpora.held_out_questions, seed)
             ]
+    for number, (lang, count) in enumerate(sorted(mix.names.items())):
+        own, more = known_names(known.get(lang, [])), dictionaries.get(lang, {})
+        built.train += build_name_examples(lang, own, more, count, mix, seed + 300 + number)
     for number, (lang, count) in enumerate(sorted(mix.parallel.items())):
         if not count:
             continue
@@ -89,6 +97,7 @@ def build(corpora: Corpora, mix: Mix, seed: int) -> Built:
             count,
             short,
             known_names(known.get(lang, [])),
+            dictionaries.get(lang, {}),
             mix,
             seed + 200 + number,
         )
@@ -134,6 +143,14 @@ def _read_parallel(
     return records, plain, pairs
 
 
+def _dictionary(name: str, share: float, lang: str, built: Built) -> dict[str, str]:
+    """A dictionary without held-out names."""
+    names = load_dictionary(name)
+    kept = {words: english for words, english in names.items() if not held_out(english, share)}
+    built.counts[f"{lang} names in {name}"] = {"kept": len(kept), "held out": len(names) - len(kept)}
+    return kept
+
+
 def _with_names(
     records: Sequence[ParallelRecord], known: Sequence[AlignmentRecord], corpora: Corpora, built: Built
 ) -> list[ParallelRecord]:
@@ -156,6 +173,7 @@ def _with_names(
             record.english,
             tuple(pair for pair in record.names if not held_out(pair[0], corpora.held_out_names)),
             record.origin,
+            record.complete and not any(held_out(name, corpora.held_out_names) for name, _ in record.names),
         )
         for record in mined
     ]

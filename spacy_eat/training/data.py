@@ -19,19 +19,21 @@ from typing import Any, Literal
 
 from rapidfuzz import fuzz
 
+from ..dictionaries import find_terms
 from ..grounding import find
 from ..sentences import split_text
 from ..tasks.alignment import NONE, alignment_prompt
 from ..tasks.rendering import language_name, one_line
-from ..tasks.translation import translation_prompt
+from ..tasks.translation import TERMS, translation_prompt
 from .config import Mix
 
-Kind = Literal["alignment", "translation"]
+Kind = Literal["alignment", "translation", "terms"]
 
 # Languages written in Latin script: an English name in their text is no leak.
 LATIN = frozenset({"de", "es", "fr", "nl"})
 # Languages written without spaces between words.
 UNSPACED = frozenset({"zh", "ja"})
+LISTED = (4, 10)  # names in a list, at least and at most
 # Percent of likeness below which names in Latin script are of different things.
 MIN_LIKENESS = 45.0
 
@@ -60,6 +62,7 @@ class ParallelRecord:
     source, english (str): Both on one line.
     names (Tuple[Tuple[str, str], ...]): English names of the translation, each
         with its words in `source`.
+    complete (bool): Whether these are all names of the translation.
     origin (str): The file it comes from, without suffix.
     """
 
@@ -68,13 +71,15 @@ class ParallelRecord:
     english: str
     names: tuple[tuple[str, str], ...] = ()
     origin: str = ""
+    complete: bool = False
 
 
 @dataclass(frozen=True)
 class Question:
     """Something asked about a text: what follows its prefix, and the answer.
 
-    kind (str): "alignment" or "translation".
+    kind (str): "alignment", "translation" or "terms" (the names of a text with
+        their English, as a translation is given them).
     prompt (str): Follows the prefix; does not end with a space.
     answer (str): Without the space before it and the line break after it.
     """
@@ -392,6 +397,17 @@ def ask_translation(text: str, english: str, lang: str, glossary: Sequence[tuple
     return Question("translation", prompt.removeprefix(text_prefix(text, lang)), one_line(english))
 
 
+def ask_terms(text: str, lang: str, terms: Sequence[tuple[str, str]]) -> Question:
+    """The question for the names of a text with their English.
+
+    terms (Sequence[Tuple[str, str]]): Source terms with their English.
+    """
+    head, end = TERMS, "\n"
+    translation = ask_translation(text, "", lang, sorted(terms, key=lambda term: text.find(term[0])))
+    line = translation.prompt[: translation.prompt.index(end)] if terms else f"{head} {NONE}"
+    return Question("terms", head, line.removeprefix(head).strip())
+
+
 def text_prefix(text: str, lang: str) -> str:
     """What all prompts about a text begin with."""
     return alignment_prompt(text, "", language_name(lang))[0]
@@ -472,8 +488,51 @@ def build_alignment_examples(
     return examples
 
 
+def build_name_examples(
+    lang: str, names: Mapping[str, str], more: Mapping[str, str], count: int, mix: Mix, seed: int
+) -> list[Example]:
+    """Lists of names: to translate, and to find some by their English.
+
+    lang (str): Language code.
+    names, more (Mapping[str, str]): Names with their English. Half of each list is
+        from `more`, where there is any.
+    count (int): How many lists.
+    mix (Mix): The shares.
+    seed (int): Decides everything.
+    RETURNS (List[Example]): At most `count`.
+    """
+    rng = random.Random(seed)
+    pools = [_Cycle(sorted(pool), rng) for pool in (names, more) if pool]
+    examples = []
+    for _ in range(count if pools else 0):
+        chosen = dict.fromkeys(pools[i % len(pools)].draw() for i in range(rng.randint(*LISTED)))
+        found = [(more.get(words) or names[words], words) for words in chosen]
+        rng.shuffle(found)
+        text, found = _respell(lang, "、".join(words for _, words in found), found, mix.traditional, rng)
+        if len(text) > mix.max_chars or len({english.casefold() for english, _ in found}) < len(found):
+            continue
+        asked = rng.sample(found, min(len(found), 3))
+        english = ", ".join(english for english, _ in found)
+        examples.append(
+            Example(
+                text_prefix(text, lang),
+                (
+                    ask_translation(text, english, lang),
+                    *(ask_name(text, name, lang, words) for name, words in asked),
+                ),
+            )
+        )
+    return examples
+
+
 def build_parallel_examples(
-    records: Sequence[ParallelRecord], count: int, short: int, names: Mapping[str, str], mix: Mix, seed: int
+    records: Sequence[ParallelRecord],
+    count: int,
+    short: int,
+    names: Mapping[str, str],
+    dictionary: Mapping[str, str],
+    mix: Mix,
+    seed: int,
 ) -> list[Example]:
     """Translation and alignment together, on parallel sentences of one language.
 
@@ -482,6 +541,7 @@ def build_parallel_examples(
     short (int): How many of them at most are without any name.
     names (Mapping[str, str]): Known names of the language with their English,
         to make sure that a name asked for in vain is not there.
+    dictionary (Mapping[str, str]): Terms with their English, for `mix.dictionary`.
     mix (Mix): The shares.
     seed (int): Decides everything.
     RETURNS (List[Example]): At most `count`.
@@ -498,15 +558,20 @@ def build_parallel_examples(
         text, found = record.source, list(record.names)
         rng.shuffle(found)
         text, found = _respell(record.lang, text, found, mix.traditional, rng)
+        own = [(words, name) for name, words in found if name in record.english]
         terms: list[tuple[str, str]] = []
-        if found and rng.random() < mix.glossary:
-            terms = [(words, name) for name, words in found if name in record.english][:3]
-        translation = ask_translation(text, record.english, record.lang, terms)
+        draw = rng.random()
+        if draw < mix.glossary:
+            terms = own
+        elif draw < mix.glossary + mix.dictionary:
+            terms = find_terms(text, dictionary)
+        questions = [ask_translation(text, record.english, record.lang, terms)]
+        if record.complete and len(own) == len(found):
+            questions.append(ask_terms(text, record.lang, own))
         if found:
             example = _example(record.lang, text, found, english, names, mix, rng, avoid=record.english)
-            examples.append(Example(example.prefix, (translation, *example.questions)))
-        else:
-            examples.append(Example(text_prefix(text, record.lang), (translation,)))
+            questions += example.questions
+        examples.append(Example(text_prefix(text, record.lang), tuple(questions)))
     return examples
 
 

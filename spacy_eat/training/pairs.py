@@ -67,7 +67,7 @@ def mine_pairs(
             if words:
                 pairs.append((english, words))
                 rest = rest.replace(words, "\n")
-        result.append(replace(record, names=tuple(pairs)))
+        result.append(replace(record, names=tuple(pairs), complete=len(pairs) == len(found)))
     return result, counts
 
 

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_eat.tasks.alignment import alignment_prompt, make_alignment_task, parse_alignment
+from spacy_eat.tasks.alignment import (
+    alignment_prompt,
+    make_alignment_task,
+    parse_alignment,
+    without_glosses,
+)
 
 PHRASES = ["Lenovo Group", "Beijing"]
 
@@ -90,3 +95,16 @@ def test_any_language():
         make_alignment_task(language="Cantonese").prompt("a", "b", ["c"], "zh").completion.prefix
         == "Cantonese: a\n"
     )
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("那是安迪（Andy）對打", "那是安迪對打"),
+        ("國王薩勒曼 (King Salman, 1935) 說", "國王薩勒曼 說"),
+        ("（Andy）安迪", "（Andy）安迪"),
+        ("安迪（網球選手）和 Andy", "安迪（網球選手）和 Andy"),
+    ],
+)
+def test_what_is_asked_for_is_not_the_gloss(text, expected):
+    assert without_glosses(text, ["Andy", "King Salman"]) == expected

