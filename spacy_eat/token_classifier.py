@@ -193,7 +193,7 @@ class TokenClassifier(TrainablePipe):
             scores = self.model.ops.to_numpy(self.model.predict([docs[i] for i in indices]))
             ends = np.cumsum([len(docs[i]) for i in indices])
             for i, doc_scores in zip(indices, np.split(scores, ends[:-1]), strict=True):
-                has_piece = doc_scores.any(axis=1)
+                has_piece = np.asarray(doc_scores.any(axis=1))
                 found = iter(decode(doc_scores[has_piece]) if has_piece.any() else [])
                 known = [self.tags[next(found)] if has else None for has in has_piece]
                 tags[i] = _fill(docs[i], known)

@@ -146,7 +146,7 @@ def test_entities_that_are_there_stay(nlp):
 
 def test_tokens_within_a_word_piece_go_with_it(nlp, tmp_path):
     """Where pieces are words and tokens are characters, only the first character of a word has a piece."""
-    vocab = "[PAD] [UNK] [CLS] [SEP] ann met bob".split()
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ann", "met"]
     (tmp_path / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
     tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
     doc = Doc(nlp.vocab, words=list("Annmet"), spaces=[False, False, True, False, False, False])

@@ -7,6 +7,7 @@ from .annotate import annotate_cli
 from .demo import demo_cli
 from .evaluate import evaluate_cli
 from .tune import tune_cli
+from .visualize import visualize_cli
 
 HELP = """Named entities without labelled data: Entity-Aligned Translation (EAT)."""
 
@@ -16,4 +17,5 @@ app.command("annotate")(annotate_cli)
 app.command("evaluate")(evaluate_cli)
 # as in spaCy's own commands: --section.name overrides a setting of the config
 app.command("tune", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune_cli)
+app.command("visualize")(visualize_cli)
 spacy_app.add_typer(app)

@@ -60,7 +60,7 @@ def test_spacy_lists_the_commands():
     command = [sys.executable, "-X", "importtime", "-m", "spacy", "eat", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert result.returncode == 0, result.stderr
-    for name in ("demo", "annotate", "evaluate", "tune"):
+    for name in ("demo", "annotate", "evaluate", "tune", "visualize"):
         assert name in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.count("|") == 2}
     assert "spacy_eat.cli.evaluate" in imported
@@ -84,6 +84,21 @@ def test_evaluate_prints_and_saves_all_scores(tmp_path, config):
     assert scores["paper_characters"]["scored"] == 3 and scores["paper_characters"]["skipped"] == 1
     limited = invoke("evaluate", config, gold, *CODE, "--limit", 1)
     assert "1.000   1.000   1.000" in limited
+
+
+def test_visualize_draws_what_evaluate_saved(tmp_path, config):
+    gold = write_gold(tmp_path / "gold.jsonl", GOLD)
+    for name in ("a", "b"):
+        invoke("evaluate", config, gold, *CODE, "--output", tmp_path / f"{name}.json")
+    output = invoke("visualize", tmp_path / "a.json", tmp_path / "b.json", tmp_path / "new" / "scores.svg")
+    assert "1 runs" in output  # of the same pipeline on the same set
+    drawn = (tmp_path / "new" / "scores.svg").read_text(encoding="utf-8")
+    for words in ("scripted.cfg, gold (4)", "PER", "not translated", "wrong boundary", "label ignored"):
+        assert f"<!-- {words} -->" in drawn
+    (tmp_path / "empty").mkdir()
+    assert "No scores to draw" in fail("visualize", tmp_path / "empty", tmp_path / "x.png")
+    (tmp_path / "empty" / "x.json").write_text('{"pipeline": "x"}', encoding="utf-8")
+    assert "has no scores" in fail("visualize", tmp_path / "empty", tmp_path / "x.png")
 
 
 def test_evaluate_maps_labels(tmp_path, config):
