@@ -17,10 +17,12 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from spacy.scorer import PRFScore
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from .extensions import get_record, sentences_of
+
+MIN_SCORES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 LabelMap = Callable[[str], str | None]
 
@@ -69,8 +71,8 @@ def evaluate(
     label_map (Optional[Callable[[str], Optional[str]]]): See `score_entities`.
     seconds (Optional[float]): Wall time of the run.
     RETURNS (Dict[str, Any]): JSON-serialisable: "docs", "strict" (micro average),
-        "labels", "unlabelled", "paper_characters", "coverage", "speed", and
-        "boundaries", what the policy for token boundaries changed.
+        "labels", "unlabelled", "paper_characters", "coverage", "speed",
+        "boundaries", what the policy for token boundaries changed, and "confidence".
     """
     examples = list(examples)
     per_type, total, unlabelled = _count(examples, label_map)
@@ -86,7 +88,58 @@ def evaluate(
         "coverage": coverage(eg.predicted for eg in examples),
         "speed": _speed((eg.predicted for eg in examples), seconds),
         "boundaries": dict(sum((_counts(eg.predicted) for eg in examples), Counter[str]())),
+        "confidence": confidence(examples, label_map),
     }
+
+
+def confidence(examples: Iterable[Example], label_map: LabelMap | None = None) -> dict[str, Any] | None:
+    """How far `span._.eat_score` can be trusted, and what `min_score` would do.
+
+    An entity counts as right here if start and end are: the score speaks of
+    the words, not of the label. The expected calibration error is that of
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+
+    examples (Iterable[Example]): Predicted and gold docs.
+    label_map (Optional[Callable[[str], Optional[str]]]): See `score_entities`.
+    RETURNS (Optional[Dict[str, Any]]): "bins" of scores 0.1 wide, those with an
+        entity, each with "count", the mean "score" and the share "right"; "ece";
+        and "thresholds": strict "p", "r" and "f" at several values of
+        "min_score". None if no entity has a score.
+    """
+    scored: list[tuple[float, bool, bool]] = []
+    gold_count = 0
+    for example in examples:
+        gold, predicted = compare(example, label_map)
+        spans = {entity[:2] for entity in gold}
+        gold_count += len(gold)
+        position = positions(example.predicted.text)
+        scores = (
+            {
+                (position[ent.start_char], position[ent.end_char]): ent._.eat_score
+                for ent in example.predicted.ents
+            }
+            if Span.has_extension("eat_score")
+            else {}
+        )
+        for entity in predicted:
+            score = scores.get(entity[:2])
+            if score is not None:
+                scored.append((score, entity[:2] in spans, entity in gold))
+    if not scored:
+        return None
+    bins = []
+    for tenth in range(10):
+        inside = [(score, right) for score, right, _ in scored if min(9, int(score * 10)) == tenth]
+        if inside:
+            means = [sum(values) / len(inside) for values in zip(*inside, strict=True)]
+            bins.append({"count": len(inside), "score": means[0], "right": means[1]})
+    thresholds = []
+    for least in MIN_SCORES:
+        kept = [right for score, _, right in scored if score >= least]
+        prf = PRFScore(tp=sum(kept), fp=len(kept) - sum(kept), fn=gold_count - sum(kept))
+        thresholds.append({"min_score": least, **prf.to_dict()})
+    ece = sum(b["count"] * abs(b["score"] - b["right"]) for b in bins) / len(scored)
+    return {"bins": bins, "ece": ece, "thresholds": thresholds}
 
 
 def coverage(docs: Iterable[Doc]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from spacy.vocab import Vocab
 
 from spacy_eat.extensions import install_extensions
 from spacy_eat.mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
-from spacy_eat.scoring import coverage, evaluate, paper_character_f1, score_entities
+from spacy_eat.scoring import confidence, coverage, evaluate, paper_character_f1, score_entities
 
 TEXT = "柳传志在北京创立联想集团。"
 FOUNDER, CITY, COMPANY = (0, 3, "PER"), (4, 6, "LOC"), (8, 12, "ORG")
@@ -225,3 +225,27 @@ def test_evaluate_is_json_and_adds_up():
         "seconds_per_sentence": 1.5,
     }
     assert coverage([make_doc(TEXT, [])])["share"] is None
+
+
+def test_confidence():
+    sentences = [
+        sentence(
+            "Liu founded Lenovo in Beijing.",
+            [("Liu", "PER", FOUNDER[:2]), ("Lenovo", "LOC", COMPANY[:2]), ("Beijing", "LOC", (3, 6))],
+        )
+    ]
+    for record, score in zip(sentences[0]["entities"], (0.95, 0.85, 0.15), strict=True):
+        record["score"] = score
+    gold = make_doc(TEXT, [FOUNDER, CITY, COMPANY])
+    predicted = make_doc(TEXT, [FOUNDER, (3, 6, "LOC"), (8, 12, "LOC")], sentences=sentences)
+    found = confidence([Example(predicted, gold)])
+    assert found["bins"] == [
+        {"count": 1, "score": 0.15, "right": 0.0},
+        {"count": 1, "score": 0.85, "right": 1.0},  # the words are right, whatever the label
+        {"count": 1, "score": 0.95, "right": 1.0},
+    ]
+    assert found["ece"] == pytest.approx((0.15 + 0.15 + 0.05) / 3)
+    at = {t["min_score"]: (t["p"], t["r"]) for t in found["thresholds"]}
+    assert at[0.0] == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert at[0.9] == (pytest.approx(1.0), pytest.approx(1 / 3))
+    assert confidence([Example(make_doc(TEXT, []), gold)]) is None

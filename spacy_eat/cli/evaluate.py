@@ -234,6 +234,17 @@ def report(result: Mapping[str, Any], examples: int = 0) -> str:
         facts.append(("completion tokens", usage["completion_tokens"], f"cost {usage['cost']:.4f}"))
     parts.append(table(facts, ["", "", ""]))
 
+    trust = result.get("confidence")
+    if trust:
+        rows = [[f"{b['score']:.2f}", b["right"], b["count"]] for b in trust["bins"]]
+        header = ["mean eat_score", "right words", "entities"]
+        parts.append(
+            table([*rows, ["expected calibration error", trust["ece"], ""]], header, right=header[1:])
+        )
+        rows = [[t["min_score"], t["p"], t["r"], t["f"]] for t in trust["thresholds"]]
+        header = ["min_score", "P", "R", "F1"]
+        parts.append(table(rows, header, right=header))
+
     for key, kinds in (("lost", LOST), ("spurious", SPURIOUS)):
         total = sum(result[key].values())
         counts = [(kind, n, n / total, kinds[kind]) for kind, n in result[key].items() if n]

