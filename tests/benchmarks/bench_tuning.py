@@ -1,14 +1,17 @@
-"""What tuning is worth: the embedded LLM without and with an adapter.
-
-On what `configs/tune_embedded.cfg` keeps out of training:
+"""What tuning is worth, and what each step of decoding: the embedded LLM
+without and with an adapter, on what `configs/tune_embedded.cfg` keeps out of
+training.
 
   names        source words of an English name, in three sentences without
                brackets, the name in the second or third: the share that is
-               exactly right; decoding as the component does it
+               exactly right; decoding as the component does it, with and
+               without the prior of the answers subtracted
   first chunk  a rule that answers with the beginning of the text: in raw
                records it is right most of the time, here it must not be
-  chrF         translations of FLORES sentences (sacrebleu); few-shot without
-               the adapter, as the component does it
+  ECE          expected calibration error of the score that the components
+               would give the answer
+  chrF         translations (sacrebleu); few-shot without the adapter, as the
+               component does it; with and without names found first (draft)
 
     python -m tests.benchmarks.bench_tuning --adapters none default --names 50 --sentences 20
 """
@@ -24,6 +27,8 @@ from sacrebleu.metrics.chrf import CHRF
 from spacy.util import load_config
 from wasabi import msg
 
+from spacy_eat.corpora import read
+from spacy_eat.grounding import align
 from spacy_eat.models.embedded import make_embedded
 from spacy_eat.tasks.alignment import make_alignment_task, parse_alignment
 from spacy_eat.tasks.translation import clean_translation, make_translation_task
@@ -37,7 +42,7 @@ from spacy_eat.training.data import (
     read_alignment,
     read_parallel,
 )
-from spacy_eat.types import Prompt, Response
+from spacy_eat.types import EnglishEntity, Prompt, Response
 
 from ..conftest import DATA
 
@@ -53,10 +58,15 @@ def held_out_names(corpora: Corpora, lang: str) -> list[tuple[str, str, str]]:
     return build_tests(hold_out_names(records, corpora.held_out_names)[1], corpora.held_out_questions, seed=0)
 
 
-def held_out_pairs(corpora: Corpora, lang: str, file: str) -> list[tuple[str, str]]:
-    """Sentences with their translation: those held out of the dev corpus, or a whole file."""
+def held_out_pairs(corpora: Corpora, data: Path, lang: str, file: str) -> list[tuple[str, str]]:
+    """Sentences with their translation: those held out of the dev corpus, or a
+    whole file, for Chinese PUD that of the gold data."""
     assert corpora.parallel is not None
-    records = read_parallel(corpora.parallel / f"{lang}_{file}.jsonl", lang, Counter())
+    path = corpora.parallel / f"{lang}_{file}.jsonl"
+    if not path.is_file():
+        sides = [read(data / "gold" / f"{side}_{file}.iob2", labels=None) for side in (lang, "en")]
+        return [(source.text, english.text) for source, english in zip(*sides, strict=True)]
+    records = read_parallel(path, lang, Counter())
     if file == corpora.dev:
         records = hold_out_pairs(records, corpora.held_out_pairs)[1]
     return [(record.source, record.english) for record in records]
@@ -69,16 +79,28 @@ def ask(model: object, prompts: Sequence[Prompt]) -> tuple[list[Response], float
     return list(responses), (time.perf_counter() - begun) / max(1, len(prompts))
 
 
-def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str) -> tuple[float, float]:
-    """Share of names answered exactly, and seconds per name."""
+def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str) -> dict[str, float]:
+    """Share of names answered exactly, calibration error, and seconds per name."""
     task = make_alignment_task()
     prompts = [task.prompt(text, "", [english], lang) for text, english, _ in tests]
     responses, seconds = ask(model, prompts)
-    right = 0
-    for (_, english, name), response in zip(tests, responses, strict=True):
+    scored = []
+    for (text, english, name), response in zip(tests, responses, strict=True):
         answers = parse_alignment(response, [english]) if isinstance(response, str) else None
-        right += bool(answers and answers.get(english) and answers[english][0].text == name)
-    return right / max(1, len(tests)), seconds
+        entity = EnglishEntity(english, "", 0, len(english))
+        found = align(text, [entity], [(answers or {}).get(english, [])], mentions="aligned")
+        scored.append(
+            (found[0].score, text[found[0].start : found[0].end] == name) if found else (0.0, False)
+        )
+    tenths: dict[int, list[tuple[float, bool]]] = {}
+    for score, right in scored:
+        tenths.setdefault(min(9, int(10 * score)), []).append((score, right))
+    gaps = [abs(sum(score for score, _ in t) - sum(right for _, right in t)) for t in tenths.values()]
+    return {
+        "names": sum(right for _, right in scored) / len(scored),
+        "ECE": sum(gaps) / len(scored),
+        "s/name": seconds,
+    }
 
 
 def score_translation(model: object, pairs: Sequence[tuple[str, str]], lang: str) -> tuple[float, float]:
@@ -91,45 +113,52 @@ def score_translation(model: object, pairs: Sequence[tuple[str, str]], lang: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with alignment/ and parallel/")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with alignment/, parallel/ and gold/")
     parser.add_argument(
         "--adapters", nargs="+", default=["none", "default"], help="none, default, or folders"
     )
     parser.add_argument("--names", type=int, default=150, help="names per language")
-    parser.add_argument("--sentences", type=int, default=20, help="sentences per language")
-    parser.add_argument("--pairs", default="flores_dev", help="parallel file, without {lang}_")
-    parser.add_argument("--prior-weight", type=float, default=0.5, help="see spacy_eat.Embedded.v1")
+    parser.add_argument("--sentences", type=int, default=20, help="sentences per language and file")
+    parser.add_argument("--pairs", nargs="+", default=["flores_dev", "pud_half"], help="without {lang}_")
+    parser.add_argument(
+        "--prior-weights", type=float, nargs="+", default=[0.0, 0.5], help="see spacy_eat.Embedded.v1"
+    )
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     args = parser.parse_args()
     config = load_config(CONFIG, overrides={"paths.data": str(args.data)}, interpolate=True)
     corpora = Corpora.model_validate(config["corpora"])
-    rows = []
+    names: list[dict[str, object]] = []
+    translations: list[dict[str, object]] = []
     for adapter in args.adapters:
-        model = make_embedded(
-            None if adapter == "none" else adapter, prior_weight=args.prior_weight, threads=args.threads
-        )
-        model.load()
-        for lang in LANGUAGES:
-            row: dict[str, object] = {"adapter": adapter, "language": lang}
-            if args.names:
+        folder = None if adapter == "none" else adapter
+        for weight in args.prior_weights if args.names else ():
+            model = make_embedded(folder, prior_weight=weight, threads=args.threads)
+            model.load()
+            for lang in LANGUAGES:
                 tests = held_out_names(corpora, lang)[: args.names]
-                row["names"], row["s/name"] = score_names(model, tests, lang)
-                row["first chunk"] = sum(first_chunk(t) == n for t, _, n in tests) / len(tests)
-                row["tested"] = len(tests)
-            if args.sentences:
-                pairs = held_out_pairs(corpora, lang, args.pairs)[: args.sentences]
-                row["chrF"], row["s/sentence"] = score_translation(model, pairs, lang)
-                row["translated"] = len(pairs)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [
-        [f"{v:.3f}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns] for row in rows
-    ]
-    msg.table(cells, header=columns, divider=True)
+                rule = sum(first_chunk(text) == name for text, _, name in tests) / len(tests)
+                row = {"adapter": adapter, "prior": weight, "language": lang, "tested": len(tests)}
+                names.append({**row, "first chunk": rule, **score_names(model, tests, lang)})
+                print(json.dumps(names[-1]), flush=True)
+        for draft in ((False, True) if folder else (False,)) if args.sentences else ():
+            model = make_embedded(folder, draft=draft, threads=args.threads)
+            model.load()
+            for lang in LANGUAGES:
+                for file in args.pairs:
+                    pairs = held_out_pairs(corpora, args.data, lang, file)[: args.sentences]
+                    chrf, seconds = score_translation(model, pairs, lang)
+                    row = {"adapter": adapter, "draft": draft, "language": lang, "pairs": file}
+                    row |= {"translated": len(pairs), "chrF": chrf, "s/sentence": seconds}
+                    translations.append(row)
+                    print(json.dumps(row), flush=True)
+    for rows in filter(None, (names, translations)):
+        cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+        msg.table(cells, header=list(rows[0]), divider=True)
     if args.output:
-        args.output.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        args.output.write_text(
+            json.dumps({"names": names, "translations": translations}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":
