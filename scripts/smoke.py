@@ -9,8 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-SETTINGS = {
+import srsly
+
+SETTINGS: dict[str, Any] = {
     "limit": 24,
     "parallel": 24,
     "score": 2,
@@ -35,13 +38,13 @@ def main() -> None:
     folder = Path("smoke")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    shutil.copy("project.yml", folder)
     for name in ("configs", "scripts"):
         shutil.copytree(name, folder / name)
-    settings = {**SETTINGS, "mirror": Path(mirror).resolve() if mirror else ""}
-    settings["tune_options"] += "".join(f" --mix.alignment.{lang} 0" for lang in OTHER_LANGUAGES)
-    overrides = [f"--vars.{name}={value}" for name, value in settings.items()]
-    command = [sys.executable, "-m", "spacy", "project", "run", "all", str(folder), *overrides]
+    tune_options = SETTINGS["tune_options"] + "".join(f" --mix.alignment.{x} 0" for x in OTHER_LANGUAGES)
+    project = srsly.read_yaml("project.yml")
+    project["vars"].update(SETTINGS, tune_options=tune_options, mirror=mirror and str(Path(mirror).resolve()))
+    srsly.write_yaml(folder / "project.yml", project)
+    command = [sys.executable, "-m", "spacy", "project", "run", "all", str(folder)]
     sys.exit(subprocess.run(command).returncode)
 
 
