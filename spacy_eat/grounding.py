@@ -529,7 +529,8 @@ class _Option:
 
 
 def _name(entity: EnglishEntity) -> str:
-    return " ".join(entity.text.casefold().split())
+    """What is the same for two spellings of one name (Benoît, Benoit)."""
+    return fold(entity.text).text or entity.text
 
 
 def _options(

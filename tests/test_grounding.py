@@ -166,6 +166,13 @@ def test_a_mention_too_many_takes_no_other_name():
     assert aligned("总统奥巴马和米歇尔来了", *pairs) == [("Obama", 2, "奥巴马"), ("Michelle", 6, "米歇尔")]
 
 
+def test_another_spelling_of_a_name_takes_no_other_name():
+    candidates = [("伯諾瓦", -0.1), ("蒙特卡羅", -5.0)]
+    assert aligned("在蒙特卡羅與伯諾瓦", ("Benoît", candidates), ("Benoit", candidates)) == [
+        ("Benoît", 6, "伯諾瓦")
+    ]
+
+
 def test_names_are_chosen_together():
     candidates = ("Paris", [("巴黎", -1.0), ("伦敦", -1.2)]), ("London", [("巴黎", -0.9), ("伦敦", -5.0)])
     assert aligned("巴黎和伦敦", *candidates, mentions="aligned") == [
