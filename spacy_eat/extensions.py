@@ -12,7 +12,7 @@ from typing import Any
 from spacy.tokens import Doc, Span
 
 from .sentences import split_doc
-from .types import EatRecord, EntityRecord, SentenceRecord
+from .types import EatRecord, EntityRecord, Response, SentenceRecord
 
 
 def install_extensions() -> None:
@@ -118,7 +118,26 @@ def new_record(spans: Sequence[tuple[int, int]], english: Sequence[str] | None =
         }
         for i, (start, end) in enumerate(spans)
     ]
-    return {"sentences": sentences, "counts": {}}
+    return {"sentences": sentences, "counts": {}, "usage": {}}
+
+
+def count_usage(docs: Sequence[Doc], responses: Iterable[Iterable[Response]]) -> None:
+    """Add up in `doc._.eat["usage"]` what the LLM has spent on each doc.
+
+    docs (Sequence[Doc]): The docs.
+    responses (Iterable[Iterable[Response]]): For each doc those to its prompts. One
+        that several share counts for the first.
+    """
+    counted: set[int] = set()
+    for doc, answers in zip(docs, responses, strict=True):
+        record = get_record(doc)
+        for answer in answers:
+            if record is None or id(answer) in counted:
+                continue
+            counted.add(id(answer))
+            usage = record.setdefault("usage", {})
+            for name, amount in vars(answer.usage).items():
+                usage[name] = usage.get(name, 0) + amount
 
 
 def get_translation(doc: Doc) -> str | None:

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.util import minibatch
 from thinc.api import Config
 
-from .extensions import install_extensions, new_record
+from .extensions import count_usage, install_extensions, new_record
 from .models.dispatch import Model, ask
 from .sentences import split_doc
 from .tasks.translation import EntityTranslationTask
@@ -113,6 +113,7 @@ class EatTranslator(Pipe):
                 doc._.eat = new_record(split_doc(doc, max_length=self.max_length))
         prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
         responses = ask(self.model, prompts)
+        count_usage(docs, responses)
         for _ in self.task.parse_responses([[doc] for doc in docs], responses):
             pass
 

@@ -57,6 +57,37 @@ def test_several_processes(make):
     assert docs[0]._.eat["sentences"][0]["requests"] == 2
 
 
+def test_usage_is_told_for_each_doc(english, tmp_path):
+    model = {
+        "@llm_models": "spacy_eat.ChatCompletions.v1",
+        "name": "m",
+        "cache": str(tmp_path / "requests.sqlite"),
+        "prompt_price": 2.0,
+        "completion_price": 8.0,
+    }
+    with Server(answer) as server:  # 10 prompt and 5 completion tokens each
+        nlp = spacy.blank("zh")
+        nlp.add_pipe("eat_translator", config={"model": {**model, "base_url": server.url}})
+        side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
+        settings = {"model": {**model, "base_url": server.url}, "english": side}
+        nlp.add_pipe("eat_entity_aligner", config=settings)
+        docs = list(nlp.pipe([ZH, "今天下雨。失败。", "今天下雨。"]))
+        again = nlp(ZH)
+    first, second, third = (doc._.eat["usage"] for doc in docs)
+    assert (first["requests"], first["prompt_tokens"], first["completion_tokens"]) == (2, 20, 10)
+    assert first["cost"] == pytest.approx(2 * (10 * 2.0 + 5 * 8.0) / 1e6)
+    assert (second["requests"], second["failed"]) == (1, 1)
+    assert third.get("requests", 0) == 0  # the same request as the second's: paid for once
+    assert (again._.eat["usage"]["cached"], again._.eat["usage"]["requests"]) == (2, 0)
+    assert json.loads(json.dumps(first)) == first
+    models = [nlp.get_pipe(name).model for name in nlp.pipe_names]
+    usages = [first, second, third, again._.eat["usage"]]
+    for name in ("requests", "cached", "failed", "prompt_tokens", "cost"):
+        assert sum(u.get(name, 0) for u in usages) == pytest.approx(
+            sum(getattr(m.usage, name) for m in models)
+        )
+
+
 def test_storage_keeps_no_key(make, tmp_path):
     with Server(answer) as server:
         nlp = make(server.url)

@@ -5,18 +5,20 @@ of responses out) that never raises for a single prompt: where a request
 failed, an `LLMError` stands in the place of the response.
 """
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Iterable  # noqa: UP035  (spacy-llm looks for typing's own Iterable)
 
-from ..types import Prompt, Response, Usage
+from ..types import Answer, Prompt, Response, Usage
 from .cache import RequestCache, digest
 
 # Answers are stored at least this often (seconds) while a batch is running,
 # so that a killed run loses little of what was paid for.
 STORE_EVERY = 1.0
+_counting = threading.Lock()
 
 
 class Backend(ABC):
@@ -24,6 +26,7 @@ class Backend(ABC):
     identical prompts and cached answers never reach it.
 
     cache (Optional[RequestCache]): Where answers are kept, None for nowhere.
+    usage (Usage): What all calls together have spent.
     """
 
     def __init__(self, cache: RequestCache | None = None) -> None:
@@ -50,7 +53,8 @@ class Backend(ABC):
         """Answer the prompts of several docs.
 
         prompts (Iterable[Iterable[Any]]): For each doc its prompts.
-        RETURNS (Iterable[Iterable[Any]]): For each doc its responses.
+        RETURNS (Iterable[Iterable[Any]]): For each doc its responses. Identical
+            prompts share one object.
         """
         groups = [[p if isinstance(p, Prompt) else Prompt(str(p)) for p in group] for group in prompts]
         if not any(groups):
@@ -58,8 +62,10 @@ class Backend(ABC):
         identity = digest(self.identity).hex()
         keyed = [[(_digest(identity, prompt), prompt) for prompt in group] for group in groups]
         asked = dict(pair for group in keyed for pair in group)
-        answers: dict[bytes, Response] = dict(self.cache.get(list(asked))) if self.cache else {}
-        self.usage.cached += sum(key in answers for group in keyed for key, _ in group)
+        answers: dict[bytes, Response] = {}
+        if self.cache:
+            for key, text in self.cache.get(list(asked)).items():
+                answers[key] = self._count(Answer(text, Usage(cached=1)))
         answers.update(self._generate({key: p for key, p in asked.items() if key not in answers}))
         return [[answers[key] for key, _ in group] for group in keyed]
 
@@ -70,7 +76,7 @@ class Backend(ABC):
         stored = time.monotonic()
         try:
             for key, answer in zip(asked, self.generate(list(asked.values())) if asked else (), strict=True):
-                answers[key] = answer
+                answers[key] = self._count(answer)
                 if isinstance(answer, str):
                     fresh[key] = answer
                 if self.cache and time.monotonic() - stored > STORE_EVERY:
@@ -80,6 +86,11 @@ class Backend(ABC):
             if self.cache and fresh:
                 self.cache.put(fresh)
         return answers
+
+    def _count(self, response: Response) -> Response:
+        with _counting:
+            self.usage.add(response.usage)
+        return response
 
 
 def _digest(identity: str, prompt: Prompt) -> bytes:

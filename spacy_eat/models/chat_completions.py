@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from ..types import LLMError, Prompt, Response
+from ..types import Answer, LLMError, Prompt, Response, Usage
 from .base import Backend
 from .cache import RequestCache
 
@@ -277,7 +277,7 @@ class ChatCompletions(Backend):
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         if not _is_sendable(self._key) or (not self._key and self.base_url is None):
             reason = f"no usable key: set the environment variable {self.api_key_env}"
-            yield from [self._give_up(reason, retryable=False) for _ in prompts]
+            yield from [LLMError(reason, retryable=False) for _ in prompts]
             return
         session = self._connect()
         batch = Batch()
@@ -316,26 +316,27 @@ class ChatCompletions(Backend):
     async def _answer(self, session: Session, batch: Batch, prompt: Prompt) -> Response:
         """Attempt a prompt until there is an answer, or no hope of one. It keeps
         its slot while it waits: a server in trouble gets fewer requests."""
+        usage = Usage()
         async with session.slots:
             started = session.loop.time()
             for attempt in itertools.count():
                 if batch.stop is not None:
-                    return self._give_up(str(batch.stop), batch.stop.retryable)
+                    return self._give_up(str(batch.stop), batch.stop.retryable, usage)
                 try:
-                    return await self._attempt(session, prompt)
+                    return Answer(await self._attempt(session, prompt, usage), usage)
                 except Failure as err:
                     failure = err
                 except Exception as err:  # nothing that one prompt does may take the others along
                     failure = Failure(f"{type(err).__name__}: {err}", retry=False)
                 if not failure.retry or failure.stop or attempt >= self.max_retries:
                     break
-                self.usage.retried += 1
+                usage.retried += 1
                 backoff = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
                 wait = max(backoff, failure.after or 0.0)
                 self._log(session, attempt, failure, wait)
                 await asyncio.sleep(wait)
             error = self._give_up(
-                f"{self.name} at {self.identity['server']}: {failure.reason}", failure.retry
+                f"{self.name} at {self.identity['server']}: {failure.reason}", failure.retry, usage
             )
             batch.refusals += failure.status is not None and not failure.retry
             refused = batch.refusals >= MAX_REFUSALS and not session.answered
@@ -344,29 +345,30 @@ class ChatCompletions(Backend):
                 batch.stop = error
             return error
 
-    async def _attempt(self, session: Session, prompt: Prompt) -> str:
+    async def _attempt(self, session: Session, prompt: Prompt, usage: Usage) -> str:
         """Send the request, without its JSON schema if the server won't take that."""
         messages = [{**message, "content": _encodable(message["content"])} for message in prompt.messages]
         request = {"model": self.name, "messages": messages, **self.parameters}
         if prompt.schema is None or self.structured == "off" or session.schemas is False:
-            return await self._send(session, request)
+            return await self._send(session, request, usage)
         fields = _schema_fields(self.structured, prompt.schema)
         try:
             extra_body = {**request.get("extra_body", {}), **fields}
-            answer = await self._send(session, {**request, "extra_body": extra_body})
+            answer = await self._send(session, {**request, "extra_body": extra_body}, usage)
             session.schemas = True
         except Failure as failure:
             if failure.status not in (400, 422):
                 raise
-            self.usage.retried += 1
-            answer = await self._send(session, request)
+            usage.retried += 1
+            answer = await self._send(session, request, usage)
             if session.schemas is None:  # else it was about this schema
                 session.schemas = False
         return answer
 
-    async def _send(self, session: Session, request: dict[str, Any]) -> str:
+    async def _send(self, session: Session, request: dict[str, Any], usage: Usage) -> str:
         """Make one HTTP request.
 
+        usage (Usage): To which is added what it takes.
         RETURNS (str): The answer.
         RAISES (Failure): There is none.
         """
@@ -389,23 +391,25 @@ class ChatCompletions(Backend):
             failure = Failure(f"the response is not valid JSON: {err}", retry=True)
         session.heard = session.loop.time()
         if failure is None:
-            self._count(session, getattr(result, "usage", None), tokens)
+            taken = self._taken(result)
+            usage.add(taken)
+            if taken.prompt_tokens:
+                session.tokens.settle(taken.prompt_tokens + taken.completion_tokens - tokens)
             answer = _content(result)
             session.answered = True
-            self.usage.requests += 1
+            usage.requests += 1
             return answer
         if failure.after is not None and not failure.stop:  # the server is busy for everybody
             session.paused_until = max(session.paused_until, session.heard + failure.after)
         raise failure
 
-    def _count(self, session: Session, usage: Any, expected: float) -> None:
-        prompt = getattr(usage, "prompt_tokens", None) or 0
-        completion = getattr(usage, "completion_tokens", None) or 0
-        self.usage.prompt_tokens += prompt
-        self.usage.completion_tokens += completion
-        self.usage.cost += (prompt * self.prices[0] + completion * self.prices[1]) / 1e6
-        if prompt:
-            session.tokens.settle(prompt + completion - expected)
+    def _taken(self, result: Any) -> Usage:
+        """RETURNS (Usage): The tokens that the server says a response took."""
+        told = getattr(result, "usage", None)
+        prompt = getattr(told, "prompt_tokens", None) or 0
+        completion = getattr(told, "completion_tokens", None) or 0
+        cost = (prompt * self.prices[0] + completion * self.prices[1]) / 1e6
+        return Usage(prompt_tokens=prompt, completion_tokens=completion, cost=cost)
 
     def _log(self, session: Session, attempt: int, failure: Failure, wait: float) -> None:
         level = logging.DEBUG
@@ -414,9 +418,9 @@ class ChatCompletions(Backend):
         reason = self._redact(failure.reason)
         logger.log(level, "%s, attempt %d: %s; again in %.1f s", self.name, attempt + 1, reason, wait)
 
-    def _give_up(self, reason: str, retryable: bool) -> LLMError:
-        self.usage.failed += 1
-        return LLMError(self._redact(reason), retryable=retryable)
+    def _give_up(self, reason: str, retryable: bool, usage: Usage) -> LLMError:
+        usage.failed += 1
+        return LLMError(self._redact(reason), retryable=retryable, usage=usage)
 
     def _redact(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text

@@ -12,6 +12,7 @@ import heapq
 import math
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,11 @@ class TokenTree:
             self.tokens.append(token)
             parent = len(self.tokens) - 1
         return parent
+
+    def path(self, place: int) -> list[int]:
+        """RETURNS (List[int]): The ids of a branch's token and of all above it."""
+        row = self._visible[place - self.trunk, : len(self) - self.trunk] if place >= self.trunk else ()
+        return self.tokens[: self.trunk] + [self.tokens[self.trunk + i] for i in np.flatnonzero(row)]
 
     def visible(self, window: int | None = None) -> np.ndarray:
         """What each new token sees: all above it, and itself.
@@ -242,7 +248,7 @@ class Vocabulary:
 
 @dataclass
 class Question:
-    """A prompt with all the names asked for in it, for `Decoder.choose`.
+    """A prompt with all the names asked for in it, for `SpanSearch.choose`.
 
     trunk (TokenTree): What all its prompts begin with.
     names (Sequence[Sequence[int]]): Per name the tokens that follow.
@@ -257,6 +263,10 @@ class Question:
     dummies: Sequence[Sequence[int]]
     answers: Mapping[str, Sequence[int]]
     vocabulary: Vocabulary | None = None
+
+    def __post_init__(self) -> None:
+        # Before anything grows on the trunk: the tokens of what is asked, the dummies aside.
+        self.size = len(self.trunk) + sum(map(len, self.names))
 
 
 @dataclass
@@ -273,139 +283,31 @@ class Search:
     found: dict[str, float] = field(default_factory=dict)
 
 
-class Decoder:
-    """A causal language model that continues many prompts at once."""
+class SpanSearch(ABC):
+    """Beam search for answers among the words of a source, whatever engine
+    knows the probabilities.
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        beam_width: int = 6,
-        margin: float = math.inf,
-        batch_size: int = 16,
-        max_tokens: int = 4096,
-    ) -> None:
-        """
-        model (PreTrainedModel): A decoder-only model of transformers that lets
-            its attention be exchanged: Gemma, Llama, Qwen ... The decoder takes
-            it over.
-        beam_width (int): Hypotheses kept, and answers found, for each name.
-        margin (float): A hypothesis is given up when it is so many nats below
-            the best answer.
-        batch_size (int): Texts generated, or names searched for, at once.
-        max_tokens (int): About the most tokens computed in one step.
-        """
-        from transformers import AttentionInterface
+    beam_width (int): Hypotheses kept, and answers found, for each name.
+    margin (float): A hypothesis is given up when it is so many nats below
+        the best answer.
+    batch_size (int): Names searched for at once.
+    max_tokens (int): About the most tokens computed in one step.
+    """
 
-        AttentionInterface.register(ATTENTION, tree_attention)
-        self.model = model.eval()
-        self.model.config._attn_implementation = ATTENTION
-        self.window: int | None = getattr(model.config, "sliding_window", None)
+    def __init__(self, *, beam_width: int, margin: float, batch_size: int, max_tokens: int) -> None:
         self.beam_width = beam_width
         self.margin = margin
         self.batch_size = batch_size
         self.max_tokens = max_tokens
 
-    def compute(self, trees: Sequence[TokenTree]) -> list["torch.Tensor"]:
-        """Compute the new tokens of all trees, in one step.
+    @abstractmethod
+    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
+        """Log-probabilities of next tokens.
 
-        trees (Sequence[TokenTree]): All different, each with a new token.
-        RETURNS (List[Tensor]): Per tree the last hidden states of its new
-            tokens, shape (new tokens, hidden size).
+        wanted (Sequence[Tuple[Question, int, List[int]]]): A question, one of
+            the new tokens of its tree, and the ids of those that may follow it.
+        RETURNS (List[List[float]]): In nats.
         """
-        import torch
-
-        count = len(trees)
-        if sum(len(tree) - tree.computed for tree in trees) == 1:
-            # Products with a single row are added up in another order, and round differently.
-            trees = [*trees, TokenTree([0])]
-        tokens: list[int] = []
-        positions: list[int] = []
-        slices = []
-        for tree in trees:
-            start = len(tokens)
-            tokens += tree.tokens[tree.computed :]
-            positions += tree.depths[tree.computed :]
-            mask = local_mask = self._mask(tree, None)
-            if self.window is not None and max(tree.depths) >= self.window:
-                local_mask = self._mask(tree, self.window)
-            slices.append(TreeSlice(tree, start, len(tokens), mask, local_mask))
-        with torch.no_grad():
-            output = self.model.model(
-                input_ids=torch.tensor([tokens], device=self.model.device),
-                position_ids=torch.tensor([positions], device=self.model.device),
-                use_cache=False,
-                slices=slices,
-            )
-        for tree in trees:
-            tree.computed = len(tree)
-        return [output.last_hidden_state[0, part.start : part.end] for part in slices[:count]]
-
-    def _mask(self, tree: TokenTree, window: int | None) -> "torch.Tensor | None":
-        import torch
-
-        visible = tree.visible(window)
-        if visible.all():
-            return None
-        mask = torch.zeros(visible.shape, dtype=self.model.dtype)
-        mask[torch.from_numpy(~visible)] = -torch.inf
-        return mask.to(self.model.device)
-
-    def _logits(self, hidden: "torch.Tensor", vocabulary: Vocabulary | None = None) -> "torch.Tensor":
-        """RETURNS (Tensor): In float32, shape (rows, vocabulary)."""
-        import torch
-
-        with torch.no_grad():
-            head = self.model.lm_head if vocabulary is None else vocabulary.head
-            logits = head(hidden).float()
-            cap = getattr(self.model.config, "final_logit_softcapping", None)
-            return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    def generate(
-        self, prompts: Iterable[tuple[TokenTree, int]], stop: Sequence[int]
-    ) -> Iterator[tuple[int, list[int]]]:
-        """Continue each prompt by the likeliest token, again and again.
-
-        prompts (Iterable[Tuple[TokenTree, int]]): Trunks, each with the most
-            tokens to generate. As many as fit are under way at a time.
-        stop (Sequence[int]): Tokens that end a text; none begins with one. A
-            text that repeats itself without end is cut after the first time.
-        YIELDS (Tuple[int, List[int]]): The number of a prompt and its
-            continuation, in the order in which they are ready.
-        """
-        import torch
-
-        waiting = deque(enumerate(prompts))
-        ends = list(stop)
-        live: list[tuple[int, TokenTree, int, list[int]]] = []
-        while waiting or live:
-            room = self.max_tokens
-            while waiting and len(live) < self.batch_size:
-                number, (tree, limit) = waiting[0]
-                room -= len(tree) - tree.computed
-                if room < 0 and live:
-                    break
-                waiting.popleft()
-                live.append((number, tree, limit, []))
-            hidden = self.compute([tree for _, tree, _, _ in live])
-            logits = self._logits(torch.stack([states[-1] for states in hidden]))
-            for row, (*_, text) in enumerate(live):
-                if not text:
-                    logits[row, ends] = -torch.inf
-            going = []
-            for entry, token in zip(live, logits.argmax(dim=-1).tolist(), strict=True):
-                number, tree, limit, text = entry
-                if token not in ends:
-                    text.append(token)
-                loop = find_loop(text)
-                while loop and text[-2 * loop : -loop] == text[-loop:]:
-                    del text[-loop:]
-                if loop or token in ends or len(text) >= limit:
-                    yield number, text
-                else:
-                    tree.extend([token])
-                    going.append(entry)
-            live = going
 
     def choose(
         self, questions: Iterable[Question], prior_weight: float = 0.0
@@ -513,13 +415,139 @@ class Decoder:
                     priors[number][child.answer] = priors[number].get(child.answer, 0.0) + share
         return priors
 
-    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
-        """Log-probabilities of next tokens.
 
-        wanted (Sequence[Tuple[Question, int, List[int]]]): A question, one of
-            the new tokens of its tree, and the ids of those that may follow it.
-        RETURNS (List[List[float]]): In nats.
+class Decoder(SpanSearch):
+    """A causal language model that continues many prompts at once."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        beam_width: int = 6,
+        margin: float = math.inf,
+        batch_size: int = 16,
+        max_tokens: int = 4096,
+    ) -> None:
         """
+        model (PreTrainedModel): A decoder-only model of transformers that lets
+            its attention be exchanged: Gemma, Llama, Qwen ... The decoder takes
+            it over.
+        beam_width (int): Hypotheses kept, and answers found, for each name.
+        margin (float): A hypothesis is given up when it is so many nats below
+            the best answer.
+        batch_size (int): Texts generated, or names searched for, at once.
+        max_tokens (int): About the most tokens computed in one step.
+        """
+        from transformers import AttentionInterface
+
+        super().__init__(beam_width=beam_width, margin=margin, batch_size=batch_size, max_tokens=max_tokens)
+        AttentionInterface.register(ATTENTION, tree_attention)
+        self.model = model.eval()
+        self.model.config._attn_implementation = ATTENTION
+        self.window: int | None = getattr(model.config, "sliding_window", None)
+
+    def compute(self, trees: Sequence[TokenTree]) -> list["torch.Tensor"]:
+        """Compute the new tokens of all trees, in one step.
+
+        trees (Sequence[TokenTree]): All different, each with a new token.
+        RETURNS (List[Tensor]): Per tree the last hidden states of its new
+            tokens, shape (new tokens, hidden size).
+        """
+        import torch
+
+        count = len(trees)
+        if sum(len(tree) - tree.computed for tree in trees) == 1:
+            # Products with a single row are added up in another order, and round differently.
+            trees = [*trees, TokenTree([0])]
+        tokens: list[int] = []
+        positions: list[int] = []
+        slices = []
+        for tree in trees:
+            start = len(tokens)
+            tokens += tree.tokens[tree.computed :]
+            positions += tree.depths[tree.computed :]
+            mask = local_mask = self._mask(tree, None)
+            if self.window is not None and max(tree.depths) >= self.window:
+                local_mask = self._mask(tree, self.window)
+            slices.append(TreeSlice(tree, start, len(tokens), mask, local_mask))
+        with torch.no_grad():
+            output = self.model.model(
+                input_ids=torch.tensor([tokens], device=self.model.device),
+                position_ids=torch.tensor([positions], device=self.model.device),
+                use_cache=False,
+                slices=slices,
+            )
+        for tree in trees:
+            tree.computed = len(tree)
+        return [output.last_hidden_state[0, part.start : part.end] for part in slices[:count]]
+
+    def _mask(self, tree: TokenTree, window: int | None) -> "torch.Tensor | None":
+        import torch
+
+        visible = tree.visible(window)
+        if visible.all():
+            return None
+        mask = torch.zeros(visible.shape, dtype=self.model.dtype)
+        mask[torch.from_numpy(~visible)] = -torch.inf
+        return mask.to(self.model.device)
+
+    def _logits(self, hidden: "torch.Tensor", vocabulary: Vocabulary | None = None) -> "torch.Tensor":
+        """RETURNS (Tensor): In float32, shape (rows, vocabulary)."""
+        import torch
+
+        with torch.no_grad():
+            head = self.model.lm_head if vocabulary is None else vocabulary.head
+            logits = head(hidden).float()
+            cap = getattr(self.model.config, "final_logit_softcapping", None)
+            return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def generate(
+        self, prompts: Iterable[tuple[TokenTree, int]], stop: Sequence[int]
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Continue each prompt by the likeliest token, again and again.
+
+        prompts (Iterable[Tuple[TokenTree, int]]): Trunks, each with the most
+            tokens to generate. As many as fit are under way at a time.
+        stop (Sequence[int]): Tokens that end a text; none begins with one. A
+            text that repeats itself without end is cut after the first time.
+        YIELDS (Tuple[int, List[int]]): The number of a prompt and its
+            continuation, in the order in which they are ready.
+        """
+        import torch
+
+        waiting = deque(enumerate(prompts))
+        ends = list(stop)
+        live: list[tuple[int, TokenTree, int, list[int]]] = []
+        while waiting or live:
+            room = self.max_tokens
+            while waiting and len(live) < self.batch_size:
+                number, (tree, limit) = waiting[0]
+                room -= len(tree) - tree.computed
+                if room < 0 and live:
+                    break
+                waiting.popleft()
+                live.append((number, tree, limit, []))
+            hidden = self.compute([tree for _, tree, _, _ in live])
+            logits = self._logits(torch.stack([states[-1] for states in hidden]))
+            for row, (*_, text) in enumerate(live):
+                if not text:
+                    logits[row, ends] = -torch.inf
+            going = []
+            for entry, token in zip(live, logits.argmax(dim=-1).tolist(), strict=True):
+                number, tree, limit, text = entry
+                if token not in ends:
+                    text.append(token)
+                loop = find_loop(text)
+                while loop and text[-2 * loop : -loop] == text[-loop:]:
+                    del text[-loop:]
+                if loop or token in ends or len(text) >= limit:
+                    yield number, text
+                else:
+                    tree.extend([token])
+                    going.append(entry)
+            live = going
+
+    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
         import torch
 
         if not wanted:

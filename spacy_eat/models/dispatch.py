@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..types import LLMError, Message, Prompt, Response
+from ..types import Answer, LLMError, Message, Prompt, Response, Usage
 from .base import Backend
 
 Model = Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]
@@ -30,7 +30,7 @@ def ask(model: Model, prompts: Sequence[Sequence[Prompt]]) -> list[list[Response
         for i in open_:
             flat[i] = _continued(flat[i], str(answers[i]), flat[i].turns[turn])
         for i, answer in zip(open_, _ask(model, [flat[i] for i in open_]), strict=True):
-            answers[i] = answer
+            answers[i] = _with_usage_of(answers[i], answer)
     remaining = iter(answers)
     return [[next(remaining) for _ in group] for group in prompts]
 
@@ -51,17 +51,27 @@ def _ask(model: Model, prompts: Sequence[Prompt]) -> list[Response]:
 
 
 def _checked(answers: Iterable[Any], expected: int) -> list[Response]:
-    checked = [
-        a
-        if isinstance(a, LLMError)
-        else LLMError(f"the model gave {a!r}, not text")
-        if not isinstance(a, str)
-        else a
-        for a in answers
-    ]
+    checked: list[Response] = []
+    for answer in answers:
+        if isinstance(answer, Answer | LLMError):
+            checked.append(answer)
+        elif isinstance(answer, str):
+            checked.append(Answer(answer))
+        else:
+            checked.append(LLMError(f"the model gave {answer!r}, not text"))
     if len(checked) != expected:
         raise LLMError(f"the model gave {len(checked)} responses to {expected} prompts")
     return checked
+
+
+def _with_usage_of(earlier: Response, answer: Response) -> Response:
+    """RETURNS (Response): An answer that counts what an earlier turn took as its own."""
+    usage = Usage()
+    usage.add(earlier.usage)
+    usage.add(answer.usage)
+    if isinstance(answer, LLMError):
+        return LLMError(str(answer), retryable=answer.retryable, usage=usage)
+    return Answer(answer, usage)
 
 
 def _continued(prompt: Prompt, answer: str, turn: str) -> Prompt:

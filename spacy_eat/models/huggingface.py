@@ -5,28 +5,35 @@ be words of the source are chosen among them (`spacy_eat.models.decoding`), for
 instruction-tuned models as the strings of a JSON object.
 """
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import tee
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
-from ..types import LLMError, Prompt, Response
-from .base import Backend
+from ..types import Response
 from .cache import RequestCache
-from .decoding import ATTENTION, Decoder, Question, TokenTree, possible_answers
+from .decoding import ATTENTION, Decoder, Question, SpanSearch
+from .local import (
+    MARGIN,
+    Form,
+    Job,
+    LocalBackend,
+    PromptForms,
+    check_settings,
+    fingerprint,
+    is_out_of_memory,
+    too_long,
+)
 
 logger = logging.getLogger(__name__)
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-MARGIN = 15.0  # nats below the best answer at which a hypothesis is given up
 NAMES_AT_ONCE = 32
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-Form = Literal["auto", "chat", "completion"]
 MISSING = 'Hugging Face models need an extra: pip install "spacy-eat[huggingface]"'
 
 
@@ -73,13 +80,9 @@ def make_huggingface(
     RETURNS (HuggingFace): The backend.
     RAISES (ValueError): A setting is out of its range.
     """
-    for setting, value, choices in (("dtype", dtype, get_args(Dtype)), ("form", form, get_args(Form))):
-        if value not in choices:
-            raise ValueError(f"{setting} = {value!r} is none of {', '.join(choices)}")
-    least = {"max_tokens": max_tokens, "batch_tokens": batch_tokens, "beam_width": beam_width}
-    for setting, number in least.items():
-        if number < 1:
-            raise ValueError(f"{setting} = {number} is too small")
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"dtype = {dtype!r} is none of {', '.join(get_args(Dtype))}")
+    check_settings(form, max_tokens=max_tokens, batch_tokens=batch_tokens, beam_width=beam_width)
     return HuggingFace(
         name=name,
         revision=revision,
@@ -96,8 +99,8 @@ def make_huggingface(
     )
 
 
-class HuggingFace(Backend):
-    """A model of transformers. Copies and pickles carry no weights."""
+class HuggingFace(LocalBackend):
+    """A model of transformers."""
 
     def __init__(
         self,
@@ -147,29 +150,6 @@ class HuggingFace(Backend):
             "template": self.template,
         }
 
-    def generate(self, prompts: Sequence[Prompt]) -> list[Response]:
-        """Answer a batch of prompts. See `Backend.generate`.
-
-        The response to a prompt with a source is of the form that `Completion`
-        describes, except within a dialogue: that is free text.
-        """
-        engine = self.load()
-        responses: dict[int, Response] = {}
-        jobs: list[Job] = []
-        for number, prompt in enumerate(prompts):
-            try:
-                jobs.append(engine.job(number, prompt))
-            except LLMError as error:
-                responses[number] = error
-            except Exception as error:  # whatever the chat template does not like
-                responses[number] = LLMError(f"{type(error).__name__}: {error}", retryable=False)
-        responses.update(engine.generate([job for job in jobs if job.source is None]))
-        responses.update(engine.choose([job for job in jobs if job.source is not None]))
-        failed = sum(isinstance(response, LLMError) for response in responses.values())
-        self.usage.failed += failed
-        self.usage.requests += len(prompts) - failed
-        return [responses[number] for number in range(len(prompts))]
-
     def load(self) -> "Engine":
         """Load the model, if it isn't.
 
@@ -181,35 +161,6 @@ class HuggingFace(Backend):
             self._engine = Engine(self)
         self._engine.join_process()
         return self._engine
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
-
-
-class Job(NamedTuple):
-    """A prompt as the engine takes it.
-
-    number (int): Its place in the batch.
-    text (str): What is to be continued, but for the names.
-    tokens (List[int]): The tokens of the text.
-    limit (int): Most tokens of an answer.
-    source (Optional[str]): What the answers are chosen from, None to generate one.
-    names, dummies (Sequence[str]): What follows the text, for each answer chosen.
-    none (Optional[str]): The answer that there is none, if it may be chosen.
-    """
-
-    number: int
-    text: str
-    tokens: list[int]
-    limit: int
-    source: str | None = None
-    names: Sequence[str] = ()
-    dummies: Sequence[str] = ()
-    none: str | None = None
-
-    @property
-    def width(self) -> int:
-        return len(self.tokens) + self.limit
 
 
 class Engine:
@@ -225,14 +176,10 @@ class Engine:
         except ImportError as error:
             raise ImportError(f"{MISSING} ({error})") from error
         self.settings = backend
-        self.usage = backend.usage
         source = {"revision": backend.revision, "trust_remote_code": False}
         self.tokenizer = AutoTokenizer.from_pretrained(backend.name, **source)
         if not self.tokenizer.is_fast:
             raise ValueError(f"{backend.name} has no tokenizer of the `tokenizers` library (tokenizer.json)")
-        self.chat = backend.form == "chat" or (
-            backend.form == "auto" and bool(getattr(self.tokenizer, "chat_template", None))
-        )
         self.model = AutoModelForCausalLM.from_pretrained(
             backend.name,
             torch_dtype=_dtype(backend.dtype, backend.device_map),
@@ -243,18 +190,25 @@ class Engine:
         if backend.adapter is not None:
             self.model = _merged(self.model, backend.adapter)
         self.model.eval()
+        self.forms = PromptForms(
+            self.tokenizer,
+            backend.form,
+            backend.adapter is not None,
+            backend.max_tokens,
+            backend.template,
+            getattr(self.model.config.get_text_config(), "max_position_embeddings", None),
+        )
         self.batch_tokens = backend.batch_tokens
-        self.decoder = self._make_decoder()
+        self.search = self._make_search()
         self._process = os.getpid()
 
-    def _make_decoder(self) -> Decoder | None:
-        """RETURNS (Optional[Decoder]): None for a model of another kind, or one
-        on several devices: its answers are generated."""
+    def _make_search(self) -> SpanSearch:
+        """RETURNS (SpanSearch): On trees of tokens, or for a model of another kind
+        and one on several devices without any such means."""
         one_device = len({parameter.device for parameter in self.model.parameters()}) == 1
-        if not (one_device and self.model._supports_attention_backend and hasattr(self.model, "lm_head")):
-            return None
+        trees = one_device and self.model._supports_attention_backend and hasattr(self.model, "lm_head")
         before = self.model.config._attn_implementation
-        decoder = Decoder(
+        search = (Decoder if trees else PlainSearch)(
             self.model,
             beam_width=self.settings.beam_width,
             margin=MARGIN,
@@ -262,7 +216,7 @@ class Engine:
             max_tokens=self.batch_tokens,
         )
         self.model.config._attn_implementation = before  # until there is something to choose
-        return decoder
+        return search
 
     def join_process(self) -> None:
         """Make the engine work in a process forked from the one that loaded it,
@@ -272,49 +226,6 @@ class Engine:
 
             torch.set_num_threads(1)
             self._process = os.getpid()
-
-    def encode(self, texts: Sequence[str], *, begin: bool) -> list[list[int]]:
-        """RETURNS (List[List[int]]): Tokens, with BOS if they begin a prompt that
-        does not have it from the chat template."""
-        texts = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]  # no lone surrogates
-        encoded = self.tokenizer(texts, add_special_tokens=begin and not self.chat)
-        return [list(ids) for ids in encoded["input_ids"]]
-
-    def job(self, number: int, prompt: Prompt) -> Job:
-        """Put a prompt in the form that the model takes.
-
-        number (int): Its place in the batch.
-        prompt (Prompt): The prompt.
-        RETURNS (Job): To be generated or chosen.
-        RAISES (LLMError): It is too long.
-        """
-        form, settings = prompt.completion, self.settings
-        source = None if form is None or prompt.turns or self.decoder is None else form.source
-        names: Sequence[str] = ()
-        dummies: Sequence[str] = ()
-        limit = settings.max_tokens
-        if self.chat:
-            messages = list(prompt.messages)
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **settings.template
-            )
-            names = [f"{{{_json(name)}:" for name in (prompt.schema or {}).get("properties", ())]
-            source = source if names else None
-        elif form is None:
-            text = str(prompt)
-        else:
-            text = ("" if settings.adapter else form.examples) + form.prefix
-            names, dummies, limit = form.suffixes, form.priors, form.max_tokens
-            if source is None:
-                text += names[0]
-        (tokens,) = self.encode([text], begin=True)
-        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if longest is not None and len(tokens) + limit > longest:
-            raise LLMError(f"a prompt of {len(tokens)} tokens; the model takes {longest}", retryable=False)
-        if source is None or form is None:
-            return Job(number, text, tokens, limit)
-        none = form.none if self.chat or settings.adapter else None
-        return Job(number, text, tokens, form.max_tokens, source, names, dummies, none)
 
     def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Response]]:
         """Generate answers, the longest first, in batches that the memory holds.
@@ -332,7 +243,7 @@ class Engine:
             except RuntimeError as error:
                 self._free_memory(error)
                 if len(batch) == 1:
-                    yield batch[0].number, _too_long(batch[0])
+                    yield batch[0].number, too_long(batch[0])
                     continue
                 self.batch_tokens = len(batch) * width // 2
                 logger.warning("Out of memory: batches of %d tokens from now on", self.batch_tokens)
@@ -343,7 +254,7 @@ class Engine:
         from transformers import GenerationConfig
 
         width = max(len(job.tokens) for job in batch)
-        ends = self.ends if self.chat else [*self.ends, *self.line_breaks]
+        ends = self.ends if self.forms.chat else [*self.ends, *self.forms.line_breaks]
         pad = self.tokenizer.pad_token_id
         pad = ends[0] if pad is None else pad
         rows = [[pad] * (width - len(job.tokens)) + job.tokens for job in batch]
@@ -351,7 +262,7 @@ class Engine:
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max(job.limit for job in batch),
-            min_new_tokens=None if self.chat else 1,
+            min_new_tokens=None if self.forms.chat else 1,
             eos_token_id=ends,
             pad_token_id=pad,
         )
@@ -362,16 +273,9 @@ class Engine:
                 generation_config=config,
                 use_model_defaults=False,  # they may be for sampling
             )
-        answers: list[tuple[int, Response]] = []
         stop = set(ends)
-        for job, tokens in zip(batch, output[:, width:].tolist(), strict=True):
-            length = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
-            self.usage.prompt_tokens += len(job.tokens)
-            self.usage.completion_tokens += length
-            answer = self.tokenizer.decode(tokens[: min(length, job.limit)], skip_special_tokens=True).strip()
-            cut = self.chat and length >= job.limit
-            answers.append((job.number, _cut_off() if cut else answer))
-        return answers
+        rows = output[:, width:].tolist()
+        return [(job.number, self.forms.answer(job, row, stop)) for job, row in zip(batch, rows, strict=True)]
 
     @cached_property
     def ends(self) -> list[int]:
@@ -380,66 +284,37 @@ class Engine:
         ends = [*(known if isinstance(known, list) else [known]), self.tokenizer.eos_token_id]
         return list(dict.fromkeys(token for token in ends if token is not None))
 
-    @cached_property
-    def line_breaks(self) -> list[int]:
-        """The tokens that begin with a line break."""
-        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
-        return [token for token, text in enumerate(texts) if text.startswith("\n")]
-
     def choose(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Response]]:
         """Choose answers among the words of each job's source.
 
         YIELDS (Tuple[int, Response]): A job's number and, as `Completion`
             describes, its answers with their scores.
         """
-        if not jobs or self.decoder is None:
-            return
-        before, self.model.config._attn_implementation = self.model.config._attn_implementation, ATTENTION
+        before = self.model.config._attn_implementation
+        if isinstance(self.search, Decoder):
+            self.model.config._attn_implementation = ATTENTION
+        done = 0
         try:
-            done = 0
             while done < len(jobs):
+                questions, asked = tee(map(self.forms.question, jobs[done:]))
+                found = self.search.choose(asked, self.settings.prior_weight)
                 try:
-                    questions = map(self._question, jobs[done:])
-                    for ranked in self.decoder.choose(questions, self.settings.prior_weight):
-                        best = "".join(answers[0][0] for answers in ranked if answers)
-                        self.usage.completion_tokens += len(self.encode([best], begin=False)[0])
-                        yield jobs[done].number, json.dumps(ranked, ensure_ascii=False)
+                    for question, ranked in zip(questions, found, strict=True):
+                        yield jobs[done].number, self.forms.response(question, ranked)
                         done += 1
                 except RuntimeError as error:
                     self._free_memory(error)
-                    if self.decoder.batch_size == 1:
-                        yield jobs[done].number, _too_long(jobs[done])
+                    if self.search.batch_size == 1:
+                        yield jobs[done].number, too_long(jobs[done])
                         done += 1
-                    self.decoder.batch_size = max(1, self.decoder.batch_size // 2)
-                    self.decoder.max_tokens = max(1, self.decoder.max_tokens // 2)
+                    self.search.batch_size = max(1, self.search.batch_size // 2)
+                    self.search.max_tokens = max(1, self.search.max_tokens // 2)
         finally:
             self.model.config._attn_implementation = before
 
-    def _question(self, job: Job) -> Question:
-        texts = {answer: f" {answer}\n" for answer in possible_answers(job.source or "")}
-        if self.chat:
-            texts = {answer: f" {_json(answer)}" for answer in texts}
-        if job.none is not None:
-            texts[job.none] = " null" if self.chat else f" {job.none}\n"
-        # In the place where they stand, since some tokenizers begin a text in another way.
-        colon, *encoded = self.encode([":", *(f":{text}" for text in texts.values())], begin=False)
-        answers = {text: ids[len(colon) :] for text, ids in zip(texts, encoded, strict=True)}
-        prompts = self.encode([job.text + name for name in (*job.names, *job.dummies)], begin=True)
-        # Each prompt has a token of its own, even if all are the same.
-        shortest = min(map(len, prompts)) - 1
-        shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
-        rests = [prompt[shared:] for prompt in prompts]
-        self.usage.prompt_tokens += shared + sum(map(len, rests))
-        return Question(
-            trunk=TokenTree(prompts[0][:shared]),
-            names=rests[: len(job.names)],
-            dummies=rests[len(job.names) :],
-            answers={text: ids for text, ids in answers.items() if len(ids) <= job.limit},
-        )
-
     def _free_memory(self, error: RuntimeError) -> None:
         """Make room after an error, or raise it again if it is another one."""
-        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
+        if not is_out_of_memory(error):
             raise error
         import torch
 
@@ -447,14 +322,31 @@ class Engine:
             torch.cuda.empty_cache()
 
 
-def fingerprint(name: str) -> str:
-    """RETURNS (str): What tells a model or adapter from others: a name on the hub
-    itself, for a folder a digest of its files' names, sizes and times."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return name
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir())]
-    return hashlib.sha256(repr(stats).encode("utf-8")).hexdigest()
+class PlainSearch(SpanSearch):
+    """With nothing but what every model of transformers can do: each hypothesis
+    is computed from its beginning."""
+
+    def __init__(self, model: Any, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.model = model
+
+    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
+        import torch
+
+        paths = [question.trunk.path(place) for question, place, _ in wanted]
+        result: list[list[float]] = [[] for _ in wanted]
+        order = sorted(range(len(paths)), key=lambda row: len(paths[row]))
+        while order:
+            length = len(paths[order[0]])  # rows of one length need no padding
+            most = max(1, self.max_tokens // length)
+            rows = [row for row in order[:most] if len(paths[row]) == length]
+            order = order[len(rows) :]
+            tokens = torch.tensor([paths[row] for row in rows], device=self.model.device)
+            with torch.inference_mode():
+                logits = self.model(tokens, use_cache=False).logits[:, -1].float()
+            for row, logprobs in zip(rows, logits.log_softmax(-1), strict=True):
+                result[row] = logprobs[wanted[row][2]].tolist()
+        return result
 
 
 def _merged(model: Any, adapter: str) -> Any:
@@ -481,15 +373,3 @@ def _dtype(name: Dtype, device_map: str) -> Any:
     if not torch.cuda.is_available() or device_map == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _json(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _too_long(job: Job) -> LLMError:
-    return LLMError(f"a prompt of {len(job.tokens)} tokens is more than the memory holds", retryable=False)
-
-
-def _cut_off() -> LLMError:
-    return LLMError("the answer was cut off at the token limit; see `max_tokens`", retryable=False)

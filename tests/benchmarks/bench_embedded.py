@@ -44,7 +44,7 @@ def timed(model: Embedded, asked: list[Prompt]) -> tuple[list[str], float, int]:
     """RETURNS (Tuple[List[str], float, int]): Answers, seconds, tokens generated."""
     before = model.usage.completion_tokens
     start = time.perf_counter()
-    answers = [str(answer) for answer in model.generate(asked)]
+    answers = [str(answer) for answer in next(iter(model([asked])))]
     return answers, time.perf_counter() - start, model.usage.completion_tokens - before
 
 

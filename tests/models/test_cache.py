@@ -11,7 +11,7 @@ import pytest
 from spacy_eat.models import cache as cache_module
 from spacy_eat.models.base import Backend
 from spacy_eat.models.cache import OVERHEAD, RequestCache, cache_folder, digest
-from spacy_eat.types import Completion, LLMError, Prompt, Response
+from spacy_eat.types import Answer, Completion, LLMError, Prompt, Response
 
 
 class Shouting(Backend):
@@ -28,7 +28,7 @@ class Shouting(Backend):
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Response]:
         self.asked += prompts
-        return [LLMError("no") if "fail" in prompt else prompt.upper() for prompt in prompts]
+        return [LLMError("no") if "fail" in prompt else Answer(prompt.upper()) for prompt in prompts]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from spacy_eat.models.base import Backend
 from spacy_eat.models.dispatch import ask
-from spacy_eat.types import LLMError, Prompt
+from spacy_eat.types import Answer, LLMError, Prompt
 
 
 class Echo(Backend):
@@ -16,7 +16,7 @@ class Echo(Backend):
 
     def generate(self, prompts):
         self.batches.append(len(prompts))
-        return [LLMError("bad") if "bad" in p else p.messages[-1]["content"].upper() for p in prompts]
+        return [LLMError("bad") if "bad" in p else Answer(p.messages[-1]["content"].upper()) for p in prompts]
 
 
 def test_a_backend_gets_all_prompts_at_once():
@@ -54,3 +54,12 @@ def test_dialogue_turns_go_on_from_the_answers():
     assert answers[:2] == ["C", "X"]
     assert isinstance(answers[2], LLMError)
     assert model.batches == [3, 1, 1]
+
+
+def test_an_answer_carries_the_usage_of_its_turns():
+    model = Echo()
+    (answers,) = ask(model, [[Prompt("a", turns=["b", "c"]), Prompt("x"), Prompt("x", turns=["bad"])]])
+    assert [(a.usage.requests, a.usage.failed) for a in answers] == [(3, 0), (1, 0), (1, 1)]
+    assert (model.usage.requests, model.usage.failed) == (5, 1)
+    (answers,) = ask(lambda prompts: [["text"] for _ in prompts], [[Prompt("a")]])
+    assert answers[0].usage.requests == 1

@@ -197,14 +197,13 @@ def test_batches_do_not_change_answers(model, dtype):
 
 def test_failures_stay_with_their_prompt(model):
     failed = model.usage.failed
-    long, odd, empty, good = model.generate(
-        [
-            Prompt("long", completion=translation("长" * 20_000)),
-            Prompt("odd", completion=alignment("在\ud800北京", ("Beijing",))),
-            Prompt("empty", completion=alignment("\n", ("Beijing",))),
-            Prompt("good", completion=alignment(SOURCE, ("Beijing",))),
-        ]
-    )
+    prompts = [
+        Prompt("long", completion=translation("长" * 20_000)),
+        Prompt("odd", completion=alignment("在\ud800北京", ("Beijing",))),
+        Prompt("empty", completion=alignment("\n", ("Beijing",))),
+        Prompt("good", completion=alignment(SOURCE, ("Beijing",))),
+    ]
+    [[long, odd, empty, good]] = model([prompts])
     assert isinstance(long, LLMError) and not long.retryable and "4096" in str(long)
     assert model.usage.failed == failed + 1
     assert all(answer in "在\ud800北京" for answer, _ in json.loads(odd)[0])

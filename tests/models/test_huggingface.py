@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_out_of_memory_means_smaller_batches(
     expected = ask(make(base_dir), prompts)
     model = make(base_dir)
     engine = model.load()
-    generate, compute = engine.model.generate, engine.decoder.compute  # type: ignore[union-attr]
+    generate, compute = engine.model.generate, engine.search.compute  # type: ignore[attr-defined]
     sizes = []
 
     def small_memory(ids: Any, **kwargs: Any) -> Any:
@@ -196,7 +197,7 @@ def test_out_of_memory_means_smaller_batches(
         return compute(trees)
 
     monkeypatch.setattr(engine.model, "generate", small_memory)
-    monkeypatch.setattr(engine.decoder, "compute", small_memory_too)
+    monkeypatch.setattr(engine.search, "compute", small_memory_too)
     with caplog.at_level(logging.WARNING):
         answers = ask(model, prompts)
     assert "Out of memory" in caplog.text
@@ -278,12 +279,28 @@ def test_chosen_answers_have_the_probability_of_their_json(chat_dir: Path) -> No
             assert logprob == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_models_without_trees_choose_alike(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On several GPUs, say, or with an architecture of another kind."""
+    folder = request.getfixturevalue(f"{kind}_dir")
+    expected = ask(make(folder), alignments()[:2])
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "_supports_attention_backend", False)
+    model = make(folder, batch_tokens=2000)
+    assert type(model.load().search) is huggingface.PlainSearch
+    for a, b in zip(ask(model, alignments()[:2]), expected, strict=True):
+        assert parse_names(a) == parse_names(b)
+        scores = zip(chain(*json.loads(a)), chain(*json.loads(b)), strict=True)
+        assert all(x == pytest.approx(y, abs=1e-3) for (_, x), (_, y) in scores)
+
+
 def test_form_and_template_variables(chat_dir: Path) -> None:
     prompt = translations()[0]
-    job = make(chat_dir).load().job(0, prompt)
+    job = make(chat_dir).load().forms.job(0, prompt)
     assert job.text == f"<s><user>{prompt}</s><assistant>" and job.tokens.count(0) == 1
-    assert make(chat_dir, template={"think": False}).load().job(0, prompt).text.endswith("[False]")
-    completion = make(chat_dir, form="completion").load().job(0, prompt)
+    assert make(chat_dir, template={"think": False}).load().forms.job(0, prompt).text.endswith("[False]")
+    completion = make(chat_dir, form="completion").load().forms.job(0, prompt)
     assert completion.text.endswith("English:") and completion.tokens.count(0) == 1
 
 
