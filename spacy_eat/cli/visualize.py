@@ -6,7 +6,10 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 IN_HELP = "What `eat evaluate --output` wrote: .json files, or folders of them"
-COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#999999")
+COLOURS = (
+    *("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377"),
+    *("#999999", "#332288", "#ee8866", "#117733"),
+)
 
 
 def visualize_cli(
@@ -92,27 +95,28 @@ def draw(results: Mapping[str, Mapping[str, Any]], output: Path, title: str = ""
                 table.text(column, row, f"{score:.2f}", ha="center", va="center", color=colour)
     table.set(title="strict F1 by label", xticks=range(len(labels)), xticklabels=labels)
 
+    kinds = {**_kinds(results, "lost"), **_kinds(results, "spurious")}
+    colours = dict(zip(kinds, COLOURS, strict=False))
     for axis, key, whole, name in (
         (lost, "lost", ("tp", "fn"), "gold entities that were lost, by cause"),
         (spurious, "spurious", ("tp", "fp"), "predictions that are wrong, by cause"),
     ):
-        kinds = [kind for kind in _kinds(results, key) if any(r[key].get(kind) for r in results.values())]
         left = [0.0] * len(names)
-        for kind, colour in zip(kinds, COLOURS, strict=False):
+        for kind in _kinds(results, key):
             shares = []
             for result in results.values():
                 total = sum(result["strict"][part] for part in whole)
                 shares.append(result[key].get(kind, 0) / total if total else 0.0)
-            axis.barh(rows, shares, left=left, color=colour, label=kind.replace("_", " "))
+            axis.barh(rows, shares, left=left, color=colours[kind], label=kind.replace("_", " "))
             left = [a + b for a, b in zip(left, shares, strict=True)]
         axis.set(title=name, xlim=(0, 1))
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=3, frameon=False)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=110)
 
 
-def _kinds(results: Mapping[str, Mapping[str, Any]], key: str) -> list[str]:
-    """All kinds of mistakes, in the order in which the results have them."""
-    return list(dict.fromkeys(kind for result in results.values() for kind in result[key]))
+def _kinds(results: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, None]:
+    """The kinds of mistakes that were made, in the order in which the results have them."""
+    return {kind: None for result in results.values() for kind, count in result[key].items() if count}
