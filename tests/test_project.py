@@ -234,8 +234,8 @@ def test_no_gpu(project):
         pytest.skip("there is a GPU")
     write_data(project)
     run(project, "scripts/corpora.py", "zh")
-    command = ("-m", "spacy", "project", "run", "train-ner", ".", "--vars.gpu_id", 0)
-    assert "GPU" in fail(project, *command)
+    output = fail(project, "-m", "spacy", "project", "run", "train-ner", ".", "--vars.gpu_id", 0)
+    assert "gpu_id is 0, but there is no such GPU" in output and "--vars.gpu_id=-1" in output
 
 
 # --- Wheels ----------------------------------------------------------------------
