@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from ..types import Answer, LLMError, Prompt, Response, Usage
 from .base import Backend
 from .cache import RequestCache
+from .decoding import answers_pattern
 
 logger = logging.getLogger(__name__)
 _connecting = threading.Lock()
@@ -45,6 +46,8 @@ THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 # How a JSON schema is sent, by the name of the request's field.
 Structured = Literal["json_schema", "structured_outputs", "guided_json", "off"]
+# What it says: the allowed words, or only the form of the answer.
+Detail = Literal["words", "form"]
 
 
 def make_chat_completions(
@@ -89,8 +92,9 @@ def make_chat_completions(
         as {"seed": 1} or {"chat_template_kwargs": {"enable_thinking": false}}.
     structured (str): How a prompt's JSON schema is sent: as `response_format`
         of type "json_schema" (most servers), as vLLM's "structured_outputs" or
-        its older "guided_json", or "off". A server that refuses is asked
-        without one.
+        its older "guided_json", or "off". Where an answer must be words of the
+        source, the schema has a regular expression for them. A server that
+        refuses that gets the plain schema, else none, and from then on.
     prompt_price, completion_price (float): Per million tokens, for `usage.cost`.
     cache (Optional[str]): File of the request cache, "auto" for one in the
         user's cache folder, None for no cache.
@@ -197,7 +201,7 @@ class Session:
         self.complained = -math.inf  # when the user was last told of a long wait
         self.answered = False  # the server has answered a prompt
         self.stopped = False  # the last batch was
-        self.schemas: bool | None = None  # whether the server takes JSON schemas, once known
+        self.takes: dict[Detail, bool] = {}  # what schemas the server takes, as far as is known
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self._run, name="spacy-eat-requests", daemon=True).start()
@@ -346,23 +350,29 @@ class ChatCompletions(Backend):
             return error
 
     async def _attempt(self, session: Session, prompt: Prompt, usage: Usage) -> str:
-        """Send the request, without its JSON schema if the server won't take that."""
+        """Send the request, with as much of its JSON schema as the server takes."""
         messages = [{**message, "content": _encodable(message["content"])} for message in prompt.messages]
         request = {"model": self.name, "messages": messages, **self.parameters}
-        if prompt.schema is None or self.structured == "off" or session.schemas is False:
-            return await self._send(session, request, usage)
-        fields = _schema_fields(self.structured, prompt.schema)
-        try:
-            extra_body = {**request.get("extra_body", {}), **fields}
-            answer = await self._send(session, {**request, "extra_body": extra_body}, usage)
-            session.schemas = True
-        except Failure as failure:
-            if failure.status not in (400, 422):
-                raise
-            usage.retried += 1
+        schemas = {} if self.structured == "off" else _schemas(prompt)
+        refused: list[Detail] = []
+        for detail, schema in schemas.items():
+            if session.takes.get(detail) is False:
+                continue
+            fields = _schema_fields(self.structured, schema)
+            try:
+                extra_body = {**request.get("extra_body", {}), **fields}
+                answer = await self._send(session, {**request, "extra_body": extra_body}, usage)
+                session.takes[detail] = True
+                break
+            except Failure as failure:
+                if failure.status not in (400, 422):
+                    raise
+                usage.retried += 1
+                refused.append(detail)
+        else:
             answer = await self._send(session, request, usage)
-            if session.schemas is None:  # else it was about this schema
-                session.schemas = False
+        for detail in refused:  # where it has taken another one, it was about this one
+            session.takes.setdefault(detail, False)
         return answer
 
     async def _send(self, session: Session, request: dict[str, Any], usage: Usage) -> str:
@@ -427,6 +437,21 @@ class ChatCompletions(Backend):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_session": None}
+
+
+def _schemas(prompt: Prompt) -> dict[Detail, dict[str, Any]]:
+    """RETURNS (Dict[Detail, Dict[str, Any]]): JSON schemas for an answer, the strictest first."""
+    schema = prompt.schema
+    if schema is None:
+        return {}
+    schemas: dict[Detail, dict[str, Any]] = {"form": schema}
+    source = prompt.completion.source if prompt.completion else None
+    pattern = answers_pattern(source) if source and "properties" in schema else None
+    if pattern is not None:
+        properties = {name: {"$ref": "#/$defs/words"} for name in schema["properties"]}
+        words = {"anyOf": [{"type": "string", "pattern": pattern}, {"type": "null"}]}
+        schemas = {"words": {**schema, "properties": properties, "$defs": {"words": words}}, **schemas}
+    return schemas
 
 
 def _schema_fields(structured: Structured, schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ don't.
 """
 
 import heapq
+import itertools
 import math
 import re
 import unicodedata
@@ -34,6 +35,9 @@ ANSWERS = 20_000  # most answers; in a very long source they are shorter
 WITHIN_WORD = re.compile(r"(?<=[0-9A-Za-z\u00c0-\u024f])(?=[0-9A-Za-z\u00c0-\u024f])")
 UNANSWERABLE = re.compile(r"[\n\r\ud800-\udfff]+")  # no answer crosses a line, none is half a character
 NO_EDGE = frozenset("，。、；：？")  # no answer begins or ends with them
+PATTERN = 4000  # the same as `ANSWERS` for those that are written as a regular expression
+SYNTAX = re.compile(r"[\\^$.|?*+()\[\]{}]")
+ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')  # what a string in JSON does not have as it is
 
 
 class TokenTree:
@@ -618,17 +622,57 @@ def possible_answers(source: str, longest: int = ANSWER_CHARS, most: int = ANSWE
     RETURNS (List[str]): All different. None begins or ends with a space or
         inside a Latin word or number, or has a line break or a lone surrogate.
     """
-    longest = max(8, min(longest, most // max(1, len(source))))
+    longest = _longest(source, longest, most)
     found: dict[str, None] = {}
-    for line in UNANSWERABLE.split(source):
-        inside = {match.start() for match in WITHIN_WORD.finditer(line)}
-        cuts = [cut for cut in range(len(line) + 1) if cut not in inside]
+    for line, cuts in _lines(source):
         for index, start in enumerate(cuts[:-1]):
-            if line[start].isspace() or line[start] in NO_EDGE:
+            if not _is_edge(line[start]):
                 continue
             for end in cuts[index + 1 :]:
                 if end - start > longest:
                     break
-                if not line[end - 1].isspace() and line[end - 1] not in NO_EDGE:
+                if _is_edge(line[end - 1]):
                     found[line[start:end]] = None
     return list(found)
+
+
+def answers_pattern(source: str, longest: int = ANSWER_CHARS, most: int = PATTERN) -> str | None:
+    """A regular expression for the `possible_answers` that JSON does not escape.
+
+    source (str): The text.
+    longest, most (int): As in `possible_answers`.
+    RETURNS (Optional[str]): Of the plainest syntax, which all engines know; None
+        if there are no answers.
+    """
+    longest = _longest(source, longest, most)
+    found: dict[str, None] = {}
+    for line, cuts in _lines(ESCAPED.sub("\n", source)):
+        for index, start in enumerate(cuts[:-1]):
+            if not _is_edge(line[start]):
+                continue
+            ends = [end for end in cuts[index:] if end - start <= longest]
+            rest = ""
+            for begin, end in reversed(list(itertools.pairwise(ends))):  # from the last piece to the first
+                piece = SYNTAX.sub(r"\\\g<0>", line[begin:end])
+                if _is_edge(line[end - 1]):
+                    rest = f"{piece}({rest})?" if rest else piece
+                elif rest:
+                    rest = piece + rest
+            if rest:
+                found[rest] = None
+    return f"^({'|'.join(found)})$" if found else None
+
+
+def _longest(source: str, longest: int, most: int) -> int:
+    return max(8, min(longest, most // max(1, len(source))))
+
+
+def _lines(source: str) -> Iterator[tuple[str, list[int]]]:
+    """YIELDS (Tuple[str, List[int]]): The lines of a text, and where names may begin and end in them."""
+    for line in UNANSWERABLE.split(source):
+        inside = {match.start() for match in WITHIN_WORD.finditer(line)}
+        yield line, [cut for cut in range(len(line) + 1) if cut not in inside]
+
+
+def _is_edge(char: str) -> bool:
+    return not char.isspace() and char not in NO_EDGE

@@ -15,7 +15,7 @@ from spacy_llm.registry import registry
 
 from spacy_eat.models import chat_completions
 from spacy_eat.models.chat_completions import ChatCompletions, make_chat_completions
-from spacy_eat.types import LLMError, Prompt
+from spacy_eat.types import Completion, LLMError, Prompt
 
 from .server import Reply, Server, echo, error, reply
 
@@ -179,6 +179,39 @@ def test_a_server_without_structured_answers_is_asked_without() -> None:
         assert ask(model, prompts) == [f"re: {i}" for i in range(10)]
         assert len(server.requests) == 11  # refused once, and remembered
         assert model.usage.failed == 0
+
+
+def names_in(source: str) -> Prompt:
+    return Prompt("a", schema=SCHEMA, completion=Completion(prefix="p", suffixes=("s",), source=source))
+
+
+def schema_of(request: dict[str, Any]) -> Any:
+    return request.get("response_format", {}).get("json_schema", {}).get("schema")
+
+
+def test_the_words_of_the_source_are_the_only_answers() -> None:
+    with Server() as server:
+        ask(make(server), [names_in("在北京。")])
+        [schema] = map(schema_of, server.requests)
+    words = schema.pop("$defs")["words"]["anyOf"]
+    assert words == [{"type": "string", "pattern": "^(在(北(京)?)?|北(京)?|京)$"}, {"type": "null"}]
+    assert schema == {**SCHEMA, "properties": {"Beijing": {"$ref": "#/$defs/words"}}}
+
+
+@pytest.mark.parametrize(("taken", "requests"), [("form", 11), ("nothing", 12)])
+def test_a_server_gets_as_much_of_a_schema_as_it_takes(taken: str, requests: int) -> None:
+    def handle(request: dict[str, Any]) -> Reply:
+        schema = schema_of(request)
+        refused = schema is not None and (taken == "nothing" or "$defs" in schema)
+        return error(400, "unsupported schema") if refused else echo(request)
+
+    with Server(handle) as server:
+        model = make(server, concurrency=1)
+        prompts = [Prompt(f"{i}", schema=SCHEMA, completion=names_in("在北京").completion) for i in range(10)]
+        assert ask(model, prompts) == [f"re: {i}" for i in range(10)]
+        assert len(server.requests) == requests  # refused once, and remembered
+        assert [schema_of(r) for r in server.requests[-9:]] == [SCHEMA if taken == "form" else None] * 9
+        assert (model.usage.failed, model.usage.retried) == (0, requests - 10)
 
 
 def test_one_refused_schema_does_not_turn_the_others_off() -> None:

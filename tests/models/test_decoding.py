@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from spacy_eat.models.decoding import (
     Question,
     TokenTree,
     Vocabulary,
+    answers_pattern,
     find_loop,
     possible_answers,
     scripts,
@@ -276,6 +278,21 @@ def test_possible_answers_are_substrings(source):
 def test_no_possible_answer_is_missed(source):
     every = {source[i:j] for i in range(len(source)) for j in range(i + 1, len(source) + 1)}
     assert set(possible_answers(source)) == {a for a in every if a[0] not in NO_EDGE and a[-1] not in NO_EDGE}
+
+
+@settings(max_examples=300)
+@given(source=st.text(alphabet="京都AB1.+(\\ 、\n", max_size=14))
+def test_pattern_matches_the_possible_answers_and_nothing_else(source):
+    pattern = answers_pattern(source)
+    answers = {answer for answer in possible_answers(source) if "\\" not in answer}
+    candidates = {source[i:j] for i in range(len(source)) for j in range(i + 1, len(source) + 1)}
+    candidates |= {"", "京B", "都京", "A京京"}
+    assert {c for c in candidates if pattern and re.fullmatch(pattern, c)} == answers
+
+
+def test_pattern_of_a_long_source_is_bounded():
+    pattern = answers_pattern("".join(map(chr, range(0x4E00, 0x4E00 + 5000))))
+    assert len(pattern) < 8 * 5 * 5000
 
 
 def test_possible_answers_keep_words_whole():
