@@ -99,6 +99,13 @@ def test_smoke(project, data):
     results = {path.name for path in (done / "metrics").glob("*.json")}
     assert {"en_ner.en_pud.json", "zh_student.zh_pud.json", "ja_llm.ja_stockmark.json"} <= results
     assert (done / "metrics" / "scores.png").stat().st_size > 10_000
+    teacher = srsly.read_json(done / "metrics" / "zh_llm.zh_pud.json")
+    assert teacher["coverage"]["share"] > 0
+    for lang in ("zh", "ja"):
+        docs = (
+            DocBin().from_disk(done / "corpus" / "pseudo" / f"{lang}.spacy").get_docs(spacy.blank(lang).vocab)
+        )
+        assert any(doc.ents for doc in docs)
     assert not (project / "training").exists() or not any((project / "training").iterdir())
 
 

@@ -110,7 +110,8 @@ def draw(results: Mapping[str, Mapping[str, Any]], output: Path, title: str = ""
             axis.barh(rows, shares, left=left, color=colours[kind], label=kind.replace("_", " "))
             left = [a + b for a, b in zip(left, shares, strict=True)]
         axis.set(title=name, xlim=(0, 1))
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
+        if _kinds(results, key):
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     output.parent.mkdir(parents=True, exist_ok=True)
