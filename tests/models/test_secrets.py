@@ -3,12 +3,16 @@ nothing that a pipeline writes, stores or logs."""
 
 import json
 import logging
+import subprocess
+import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
+from spacy.cli.package import package
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
@@ -50,6 +54,11 @@ def test_no_file_and_no_log_has_the_key(
         assert "Incorrect request" in docs[1]._.eat["sentences"][0]["error"]
 
         nlp.to_disk(tmp_path / "pipeline")
+        (tmp_path / "package").mkdir()
+        package(tmp_path / "pipeline", tmp_path / "package", create_sdist=False)
+        [setup] = (tmp_path / "package").glob("*/setup.py")
+        build = [sys.executable, setup.name, "-q", "bdist_wheel"]
+        subprocess.run(build, cwd=setup.parent, check=True, capture_output=True)
         nlp.config.to_disk(tmp_path / "config.cfg")
         DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "docs.spacy")
         texts = tmp_path / "texts.txt"
@@ -62,8 +71,13 @@ def test_no_file_and_no_log_has_the_key(
 
     written = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert len(written) > 10
+    [wheel] = (tmp_path / "package").rglob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        unpacked = {name: archive.read(name) for name in archive.namelist()}
+    assert any(name.endswith("config.cfg") for name in unpacked)
     packed = zlib.decompress(written[tmp_path / "docs.spacy"])
     assert "Incorrect request" in packed.decode("utf-8", "ignore")  # it is what is looked for
-    everything = [*written.values(), packed, nlp.to_bytes(), *(doc.to_bytes() for doc in docs)]
+    everything = [*written.values(), *unpacked.values(), packed, nlp.to_bytes()]
+    everything += [doc.to_bytes() for doc in docs]
     assert not any(KEY.encode() in data for data in everything)
     assert KEY not in caplog.text and KEY not in result.output
