@@ -164,9 +164,10 @@ def align(
         best first. An empty text is the answer "none"; its log-probability
         takes the place of `none_logprob` where it is higher.
     mentions (Literal["all", "aligned"]): "all" adds further occurrences of an
-        aligned span's text, and of the English name as it stands, in a gloss for
-        example, where they stand free: longer than a character, not within a
-        longer name, not (in Japanese) right after a Han character.
+        aligned span's text, and of the English name as it stands, where they
+        stand free: longer than a character, not within a longer name, not (in
+        Japanese) right after a Han character. And the name in Latin letters
+        that stands in brackets after a span, 安迪（Andy）.
     min_similarity (float): Least similarity of a fuzzy match.
     min_score (float): Options with a lower score are dropped, 0.0 to 1.0.
     none_logprob (float): Log-probability (nats) that an option must exceed.
@@ -198,6 +199,8 @@ def align(
     ]
     if mentions == "all":
         aligned += _repeats(source, entities, aligned)
+        taken = {char for a in aligned for char in range(a.start, a.end)}
+        aligned += [g for g in _glosses(source, aligned) if taken.isdisjoint(range(g.start, g.end))]
     return sorted(aligned, key=lambda alignment: (alignment.start, alignment.end))
 
 
@@ -666,6 +669,27 @@ def _in_order(
         spans = sorted(chosen[i] for i in group if i in chosen)
         for i, (span, option) in zip(group, spans, strict=False):
             yield i, span, option
+
+
+_NAME_IN_BRACKETS = re.compile(r"\s*[(（]([A-ZÀ-Þ][^()（）,，;；:：\d]{1,60})[)）]")
+
+
+def _glosses(source: str, aligned: Sequence[Alignment]) -> list[Alignment]:
+    """Names in Latin letters that stand in brackets right after a name in others.
+
+    They are what the author gives as its original form, whether the
+    translation has it like that or not. Capitals alone may be an abbreviation
+    of anything, such as the position of a player.
+    """
+    glosses = []
+    for alignment in aligned:
+        match = _NAME_IN_BRACKETS.match(source, alignment.end)
+        if match and _script(source[alignment.end - 1]) != "word" and not match[1].isupper():
+            start, end = _trim(source, *match.span(1))
+            if start < end and all(_script(c) == "word" or c in " .'’·-" for c in source[start:end]):
+                score = alignment.score * _REPEAT
+                glosses.append(replace(alignment, start=start, end=end, score=score, mentioned=False))
+    return glosses
 
 
 def _repeats(source: str, entities: Sequence[EnglishEntity], aligned: Sequence[Alignment]) -> list[Alignment]:

@@ -227,6 +227,20 @@ def test_a_gloss_is_a_further_mention_of_the_name_before_it():
     assert aligned(source, ("Andy", [])) == [("Andy", 5, "Andy")]
 
 
+def test_a_name_in_brackets_is_a_mention_whatever_the_english_is():
+    source = "霍普利（Hopley）女士和本田（MF）、東京（江戶）、大阪（Osaka，日本）"
+    names = [("Powell", "霍普利"), ("Honda", "本田"), ("Tokyo", "東京"), ("Osaka", "大阪")]
+    assert [text for _, _, text in aligned(source, *names)] == [
+        "霍普利",
+        "Hopley",
+        "本田",
+        "東京",
+        "大阪",
+        "Osaka",
+    ]
+    assert "Hopley" not in [text for _, _, text in aligned(source, *names, mentions="aligned")]
+
+
 def test_names_are_not_cut_at_a_middle_dot():
     source = "唐納德·特朗普說"
     assert aligned(source, ("Donald Trump", [("唐納德", -1.0), ("唐納德·特朗普", -2.0)])) == [
