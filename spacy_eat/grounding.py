@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Literal
 
 import numpy
@@ -62,6 +63,14 @@ _TITLES = """
     株式会社 有限会社 (株) 有限公司 股份有限公司 集团有限公司 公司
 """
 _PARTICLES = "のはがをにとでも的"
+# What completes a name it stands right beside: 魁北克 + 省, 株式会社 + イズミ. In gold
+# data (UNER zh PUD and GSDSIMP, Stockmark, UD Japanese GSD) 319 of 322 names beside one
+# have it in them, if a word that only begins like it does not count (市民, 町長).
+_COMPLETING = re.compile(
+    "(?:[省州市県縣县郡区區町村島岛湖河川駅](?![民長长内內主場场間间域定立議议值])|大学|大學|共和国|共和國"
+    "|株式会社|有限会社|合同会社|(?:股份|控股|集团|集團)?有限公司|集团|集團)"
+)
+_COMPLETED = re.compile("(?:株式会社|有限会社|合同会社)$")
 # What no name starts or ends with.
 _EDGES = frozenset("，、；：,;: \t\n\r\u3000\u00a0")
 _AFTER_STOP = frozenset([*_CLOSERS, *' \n\r\u3000"'])
@@ -571,7 +580,7 @@ def _options(
     total = sum(math.exp(logprob - top) for logprob in (none_logprob, *texts.values()))
     for text, logprob in texts.items():
         share = math.exp(logprob - top) / total if told else math.exp(logprob)
-        for order, match in enumerate(found[text][:limit]):
+        for order, match in enumerate(_complete(source, match) for match in found[text][:limit]):
             quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
             # Of equal options the free one, then the longer one, then the earlier one.
             tie = _FREE * _stands_free(source, match.start, match.end)
@@ -581,11 +590,26 @@ def _options(
             worth = logprob - none_logprob + math.log(quality) + place + tie
             option = _Option(worth, share * quality, match.status)
             span = match.start, match.end
-            if span not in options or option.worth > options[span].worth:
-                options[span] = option
+            if span in options and options[span].worth != _VERBATIM:  # another answer that means the same
+                best = max(option, options[span], key=attrgetter("worth"))
+                option = replace(best, score=min(1.0, option.score + options[span].score))
+            options[span] = option
     return {
         span: option for span, option in options.items() if option.worth > 0 and option.score >= min_score
     }
+
+
+def _complete(source: str, match: Match) -> Match:
+    """A match with what belongs to the name right before and after it."""
+    before = _COMPLETED.search(source, max(0, match.start - 4), match.start)
+    after = None
+    if match.end - match.start > 1 and not _COMPLETING.fullmatch(source, match.end - 1, match.end):
+        after = _COMPLETING.match(source, match.end)
+    if not (before or after):
+        return match
+    start = before.start() if before else match.start
+    end = after.end() if after else match.end
+    return replace(match, start=start, end=end, status="variant" if match.status == "exact" else match.status)
 
 
 _IN_BRACKETS = re.compile(r"\s*[(（]([^()（）]*)")
