@@ -93,7 +93,8 @@ class Parrot:
         if names:
             answer = json.dumps(dict.fromkeys(json.loads(names[-1]), source[:2]), ensure_ascii=False)
         else:
-            answer = source[:2] if "exactly these words" in messages[-1] else self.pairs[source]
+            known = self.pairs.get(source, "It is a name.")  # asked of names, a text may lack its glosses
+            answer = source[:2] if "exactly these words" in messages[-1] else known
         tokens = len("".join(messages).encode()) // 3, len(answer.encode()) // 3
         for i, more in enumerate((1, *tokens)):
             self.counts[i] += more
