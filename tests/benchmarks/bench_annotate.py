@@ -19,6 +19,7 @@ the CPU, and once where it waits for somebody else.
 import argparse
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -111,7 +112,9 @@ def peaks(command: Sequence[str]) -> tuple[dict[str, float], float]:
         while process.poll() is None:
             for each in [process, *process.children(recursive=True)]:
                 try:
-                    name = "main" if each == process else each.name().split(":")[-1].split(" ")[0]
+                    name = "main" if each == process else each.name()
+                    if name.startswith("ray::"):  # the kind of task or actor, whatever it is doing
+                        name = re.split(r"[.\[\-]", name.removeprefix("ray::"))[0]
                     most[name] = max(most[name], private(each))
                 except psutil.Error:
                     continue
@@ -167,6 +170,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, nargs="+", default=[10_000])
     parser.add_argument("--engine", choices=["local", "ray"], default="local")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--delays", type=float, nargs="+", default=[0.0, 0.002], help="seconds a doc waits")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
@@ -174,7 +178,8 @@ def main() -> None:
         if args.what == "kill":
             kill(folder, args.records, args.kills, args.seed)
         elif args.what == "memory":
-            memory(folder, args.lines, ["--engine", args.engine, "--workers", str(args.workers)])
+            options = ["--engine", args.engine, "--workers", str(args.workers)]
+            memory(folder, args.lines, [*options, "--batch-size", str(args.batch_size)])
         else:
             workers(folder, args.lines[0], args.engine, args.delays)
     finally:
