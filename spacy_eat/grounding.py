@@ -576,18 +576,19 @@ def _options(
                 options[match.start, match.end] = _Option(_VERBATIM, _VERBATIM_SCORE, "exact")
     if not texts:
         return options
-    top = max(none_logprob, *texts.values())
-    total = sum(math.exp(logprob - top) for logprob in (none_logprob, *texts.values()))
+    matches = {text: [_complete(source, match) for match in found[text][:limit]] for text in texts}
+    fits = {text: max((_fit(source, m, english) for m in matches[text]), default=0.0) for text in texts}
+    logprobs = {text: logprob + fits[text] for text, logprob in texts.items()}
+    top = max(none_logprob, *logprobs.values())
+    total = sum(math.exp(logprob - top) for logprob in (none_logprob, *logprobs.values()))
     for text, logprob in texts.items():
-        share = math.exp(logprob - top) / total if told else math.exp(logprob)
-        for order, match in enumerate(_complete(source, match) for match in found[text][:limit]):
+        share = math.exp(logprobs[text] - top) / total if told else math.exp(logprob)
+        for order, match in enumerate(matches[text]):
             quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
             # Of equal options the free one, then the longer one, then the earlier one.
             tie = _FREE * _stands_free(source, match.start, match.end)
             tie += _LONGER * (match.end - match.start) - _EARLIER * order
-            place = _GLOSSED * _is_glossed(source, match.end, english)
-            place -= _CUT_NAME * _cuts_name(source, match.start, match.end)
-            worth = logprob - none_logprob + math.log(quality) + place + tie
+            worth = logprob + _fit(source, match, english) - none_logprob + math.log(quality) + tie
             option = _Option(worth, share * quality, match.status)
             span = match.start, match.end
             if span in options and options[span].worth != _VERBATIM:  # another answer that means the same
@@ -610,6 +611,13 @@ def _complete(source: str, match: Match) -> Match:
     start = before.start() if before else match.start
     end = after.end() if after else match.end
     return replace(match, start=start, end=end, status="variant" if match.status == "exact" else match.status)
+
+
+def _fit(source: str, match: Match, english: str) -> float:
+    """What speaks for a place or against it (nats), whatever the LLM says."""
+    return _GLOSSED * _is_glossed(source, match.end, english) - _CUT_NAME * _cuts_name(
+        source, match.start, match.end
+    )
 
 
 _IN_BRACKETS = re.compile(r"\s*[(（]([^()（）]*)")

@@ -382,7 +382,7 @@ def test_alignments_are_valid(request, mentions, min_score):
 
 @settings(deadline=None)
 @given(
-    st.permutations("京都大学院東西南北").map("".join),
+    st.permutations("京都文学院東西南北").map("".join),
     st.lists(
         st.lists(st.tuples(st.integers(0, 8), st.integers(1, 4), st.floats(-9, 0)), max_size=3), max_size=4
     ),
