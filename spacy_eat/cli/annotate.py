@@ -91,8 +91,9 @@ def annotate_cli(
     rate = summary.annotated / summary.seconds if summary.seconds else 0.0
     msg.good(f"{summary.annotated} docs annotated in {summary.seconds:.1f} s ({rate:.1f} a second): {target}")
     usage = summary.usage
-    if usage["requests"]:
-        requests = f"{usage['requests']} LLM requests and {usage['cached']} answers from the cache"
+    if any(usage.values()):
+        requests = f"{usage['requests']} LLM requests, {usage['retried']} attempts repeated, "
+        requests += f"{usage['failed']} failed, {usage['cached']} answers from the cache"
         tokens = f"{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out"
         msg.info(f"{requests}; {tokens}; cost {usage['cost']:.2f}")
     if summary.before:
