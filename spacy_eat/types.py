@@ -139,9 +139,10 @@ class Completion:
         the first line break, and there is exactly one suffix.
     none (Optional[str]): The answer that says "not in the source", if the
         model was tuned to give one.
-    draft (str): If set, a tuned model may first continue this by a line that
-        helps it, such as the names of a text with their English. Its prompt is
-        then `prefix + draft + line + "\n" + suffix`.
+    draft (Optional[Tuple[str, str]]): If set, a tuned model may first write a line
+        that helps it, such as the names of a text with their English: what this
+        line begins with, and what follows it in place of the suffix. The prompt
+        is then `prefix + draft[0] + line + "\n" + draft[1]`.
     priors (Tuple[str, ...]): Suffixes with dummy phrases. A candidate's mean
         log-probability under them says how likely it is whatever is asked;
         a backend subtracts a share of it.
@@ -152,7 +153,7 @@ class Completion:
     suffixes: tuple[str, ...]
     source: str | None = None
     none: str | None = None
-    draft: str = ""
+    draft: tuple[str, str] | None = None
     priors: tuple[str, ...] = ()
     max_tokens: int = 256
     examples: str = ""

@@ -174,7 +174,7 @@ class Embedded(Backend):
                     if len(form.suffixes) != 1:
                         raise LLMError("A text is continued from exactly one suffix", retryable=False)
                     if self.draft and form.draft:
-                        drafts.append((number, engine.trunk(form.prefix + form.draft), form))
+                        drafts.append((number, engine.trunk(form.prefix + form.draft[0]), form))
                     else:
                         examples = "" if self.adapter else form.examples
                         tree = engine.trunk(form.prefix + form.suffixes[0], examples)
@@ -219,8 +219,8 @@ class Embedded(Backend):
         lengths = [len(tree) for tree, _ in limits]
         for place, tokens in engine.decoder.generate(limits, engine.beginning_with("\n")):
             number, tree, form = drafts[place]
-            if tree.tokens[lengths[place] :] == tokens:
-                tree.extend(engine.encode_more("\n" + form.suffixes[0]))
+            if form.draft and tree.tokens[lengths[place] :] == tokens:
+                tree.extend(engine.encode_more("\n" + form.draft[1]))
             else:  # it went round in circles, or was cut off
                 tree = engine.trunk(form.prefix + form.suffixes[0])
             yield number, tree, limits[place][1], len(tokens)

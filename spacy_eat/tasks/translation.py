@@ -101,11 +101,11 @@ class EntityTranslationTask:
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )
         first, *turns = rendered.split("\f")
-        prefix, suffix = translation_prompt(text, language, glossary).rsplit("\n", 1)
+        prefix, *terms, suffix = translation_prompt(text, language, glossary).split("\n")
         completion = Completion(
             prefix=f"{prefix}\n",
-            suffixes=(suffix,),
-            draft="" if glossary else TERMS,
+            suffixes=("\n".join([*terms, suffix]),),
+            draft=(f"{terms[0]};" if terms else TERMS, suffix),
             examples=self._head(lang, language),
             max_tokens=min(512, 32 + 2 * len(text)),
         )
