@@ -122,7 +122,7 @@ def test_pickles_and_identity(
 ) -> None:
     cache = str(tmp_path / "requests.sqlite")
     model = make(tiny[1], cache=cache)
-    prompts = translations()[:2]
+    prompts = alignments()[:2]  # always answered; a text that is cut off is not kept
     answers = ask(model, prompts)
     again = pickle.loads(pickle.dumps(model))
     monkeypatch.setattr(backend, "Engine", None)  # a cached run loads no model
@@ -134,7 +134,7 @@ def test_pickles_and_identity(
 def test_the_real_model_answers_as_in_torch(tuned: Path) -> None:
     prompts = [translations()[1], alignments()[0]]
     english, ours = ask(make(tuned, tuned=True), prompts)
-    expected, theirs = ask(make_embedded(dtype="float32"), prompts)
+    expected, theirs = ask(make_embedded(dtype="float32", draft=False), prompts)
     assert english == expected
     best = [[ranked[0] for ranked in parse_names(answer)] for answer in (ours, theirs)]
     assert best[0] == best[1]

@@ -161,7 +161,7 @@ def test_answers_are_substrings_and_the_best_is_right(model):
     source = "𠮷野家的龘靐在东京。"
     asked = [Prompt("1", completion=alignment()), Prompt("2", completion=alignment(source, ("Tokyo",)))]
     first, second = ([dict(row) for row in json.loads(answer)] for answer in model.generate(asked))
-    assert [len(row) for row in first + second] == [model.beam_width] * 4
+    assert all(1 < len(row) <= model.beam_width for row in first + second)
     assert next(iter(first[2])) == "北京"
     assert next(iter(second[0])) == "东京"
     for row, text in ((row, text) for rows, text in ((first, SOURCE), (second, source)) for row in rows):
@@ -251,7 +251,7 @@ def test_identity_tells_models_apart(tmp_path):
         Embedded(None).identity,
         Embedded(tmp_path).identity,
         Embedded(None, beam_width=3).identity,
-        Embedded(None, prior_weight=0.0).identity,
+        Embedded(None, prior_weight=0.5).identity,
         Embedded(None, dtype="float32").identity,
     ]
     assert len({json.dumps(identity) for identity in identities}) == len(identities)
