@@ -61,7 +61,7 @@ def find_terms(text: str, terms: Mapping[str, str], most: int = 12) -> list[tupl
     """
     found: dict[str, str] = {}
     start = 0
-    while start < len(text) and len(found) < most:
+    while terms and start < len(text) and len(found) < most:
         for end in range(min(len(text), start + MAX_LENGTH), start, -1):
             term = text[start:end]
             if term in terms and not _cuts_word(text, start) and not _cuts_word(text, end):

@@ -12,7 +12,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import attrgetter
 from typing import Literal
 
@@ -576,19 +576,26 @@ def _options(
                 options[match.start, match.end] = _Option(_VERBATIM, _VERBATIM_SCORE, "exact")
     if not texts:
         return options
-    matches = {text: [_complete(source, match) for match in found[text][:limit]] for text in texts}
-    fits = {text: max((_fit(source, m, english) for m in matches[text]), default=0.0) for text in texts}
-    logprobs = {text: logprob + fits[text] for text, logprob in texts.items()}
+    places = {
+        text: [
+            (match, _fit(source, match, english))
+            for match in map(partial(_complete, source), found[text][:limit])
+        ]
+        for text in texts
+    }
+    logprobs = {
+        text: logprob + max((fit for _, fit in places[text]), default=0.0) for text, logprob in texts.items()
+    }
     top = max(none_logprob, *logprobs.values())
     total = sum(math.exp(logprob - top) for logprob in (none_logprob, *logprobs.values()))
     for text, logprob in texts.items():
         share = math.exp(logprobs[text] - top) / total if told else math.exp(logprob)
-        for order, match in enumerate(matches[text]):
+        for order, (match, fit) in enumerate(places[text]):
             quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
             # Of equal options the free one, then the longer one, then the earlier one.
             tie = _FREE * _stands_free(source, match.start, match.end)
             tie += _LONGER * (match.end - match.start) - _EARLIER * order
-            worth = logprob + _fit(source, match, english) - none_logprob + math.log(quality) + tie
+            worth = logprob + fit - none_logprob + math.log(quality) + tie
             option = _Option(worth, share * quality, match.status)
             span = match.start, match.end
             if span in options and options[span].worth != _VERBATIM:  # another answer that means the same

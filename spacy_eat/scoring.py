@@ -96,8 +96,7 @@ def confidence(examples: Iterable[Example], label_map: LabelMap | None = None) -
     """How far `span._.eat_score` can be trusted, and what `min_score` would do.
 
     An entity counts as right here if start and end are: the score speaks of
-    the words, not of the label. The expected calibration error is that of
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    the words, not of the label. See `reliability`.
 
     examples (Iterable[Example]): Predicted and gold docs.
     label_map (Optional[Callable[[str], Optional[str]]]): See `score_entities`.
@@ -127,19 +126,34 @@ def confidence(examples: Iterable[Example], label_map: LabelMap | None = None) -
                 scored.append((score, entity[:2] in spans, entity in gold))
     if not scored:
         return None
-    bins = []
-    for tenth in range(10):
-        inside = [(score, right) for score, right, _ in scored if min(9, int(score * 10)) == tenth]
-        if inside:
-            means = [sum(values) / len(inside) for values in zip(*inside, strict=True)]
-            bins.append({"count": len(inside), "score": means[0], "right": means[1]})
+    bins, ece = reliability([(score, right) for score, right, _ in scored])
     thresholds = []
     for least in MIN_SCORES:
         kept = [right for score, _, right in scored if score >= least]
         prf = PRFScore(tp=sum(kept), fp=len(kept) - sum(kept), fn=gold_count - sum(kept))
         thresholds.append({"min_score": least, **prf.to_dict()})
-    ece = sum(b["count"] * abs(b["score"] - b["right"]) for b in bins) / len(scored)
     return {"bins": bins, "ece": ece, "thresholds": thresholds}
+
+
+def reliability(scored: Sequence[tuple[float, bool]]) -> tuple[list[dict[str, Any]], float]:
+    """How far scores are the shares of what is right.
+
+    The expected calibration error is that of Guo et al., "On Calibration of
+    Modern Neural Networks", ICML 2017.
+
+    scored (Sequence[Tuple[float, bool]]): Scores, 0.0 to 1.0, and whether each is right.
+    RETURNS (Tuple[List[Dict[str, Any]], float]): Bins of scores 0.1 wide, those that
+        are not empty, each with "count", the mean "score" and the share "right"; and
+        the expected calibration error.
+    """
+    bins = []
+    for tenth in range(10):
+        inside = [(score, right) for score, right in scored if min(9, int(score * 10)) == tenth]
+        if inside:
+            means = [sum(values) / len(inside) for values in zip(*inside, strict=True)]
+            bins.append({"count": len(inside), "score": means[0], "right": means[1]})
+    ece = sum(b["count"] * abs(b["score"] - b["right"]) for b in bins) / len(scored)
+    return bins, ece
 
 
 def coverage(docs: Iterable[Doc]) -> dict[str, Any]:

@@ -16,14 +16,14 @@ import numpy as np
 
 from ..types import Response
 from .cache import RequestCache
-from .decoding import Question, SpanSearch
+from .decoding import MARGIN, Question, SpanSearch
 from .local import (
-    MARGIN,
     Form,
     Job,
     LocalBackend,
     PromptForms,
     check_settings,
+    chosen_answer,
     fingerprint,
     is_out_of_memory,
     too_long,
@@ -98,31 +98,19 @@ class CTranslate2(LocalBackend):
         self,
         *,
         path: str,
-        form: Form,
         tuned: bool,
-        max_tokens: int,
-        batch_tokens: int,
-        beam_width: int,
-        prior_weight: float,
         device: str,
         compute_type: str,
         threads: int,
-        template: dict[str, Any],
-        cache: RequestCache | None,
+        **shared: Any,
     ) -> None:
         """See `make_ctranslate2`."""
-        super().__init__(cache)
+        super().__init__(**shared)
         self.path = path
-        self.form: Form = form
         self.tuned = tuned
-        self.max_tokens = max_tokens
-        self.batch_tokens = batch_tokens
-        self.beam_width = beam_width
-        self.prior_weight = prior_weight
         self.device = device
         self.compute_type = compute_type
         self.threads = threads
-        self.template = template
         self._engine: Engine | None = None
 
     @cached_property
@@ -134,13 +122,9 @@ class CTranslate2(LocalBackend):
         return {
             "backend": "spacy_eat.CTranslate2.v1",
             "weights": self._weights,
-            "form": self.form,
+            **self._identity(),
             "tuned": self.tuned,
-            "max_tokens": self.max_tokens,
-            "beam_width": self.beam_width,
-            "prior_weight": self.prior_weight,
             "compute_type": self.compute_type,
-            "template": self.template,
         }
 
     def load(self) -> "Engine":
@@ -247,7 +231,7 @@ class Engine:
                     raise
                 yield job.number, too_long(job)
             else:
-                yield job.number, self.forms.response(question, ranked)
+                yield job.number, chosen_answer(question, ranked)
 
 
 class StaticSearch(SpanSearch):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # takes seconds to import
 ATTENTION = "spacy_eat_tree"  # how transformers knows `tree_attention`
 HEAD_ROWS = 32  # rows of the vocabulary head at once: 32 MB of float32 for 262k words
 LOOP_TOKENS, LOOP_TIMES = 16, 3  # what fills so many tokens, repeated so often, would never end
+MARGIN = 15.0  # nats below the best answer at which a hypothesis is given up
 ANSWER_CHARS = 48  # longest answer of a constrained search, in characters
 ANSWERS = 20_000  # most answers; in a very long source they are shorter
 # Inside a word or number, where no name begins or ends.
@@ -271,6 +272,18 @@ class Question:
     def __post_init__(self) -> None:
         # Before anything grows on the trunk: the tokens of what is asked, the dummies aside.
         self.size = len(self.trunk) + sum(map(len, self.names))
+
+
+def split_shared(prompts: Sequence[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """What prompts begin with alike, and the rest of each.
+
+    prompts (Sequence[List[int]]): Their tokens, at least one each.
+    RETURNS (Tuple[List[int], List[List[int]]]): The tokens they share, and those of
+        each by itself: at least one, even if all are the same.
+    """
+    shortest = min(map(len, prompts)) - 1
+    shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
+    return prompts[0][:shared], [prompt[shared:] for prompt in prompts]
 
 
 @dataclass

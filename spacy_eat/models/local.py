@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from ..types import Answer, LLMError, Prompt, Response, Usage
 from .base import Backend
-from .decoding import Question, TokenTree, possible_answers
+from .cache import RequestCache
+from .decoding import Question, TokenTree, possible_answers, split_shared
 
 Form = Literal["auto", "chat", "completion"]
-MARGIN = 15.0  # nats below the best answer at which a hypothesis is given up
 
 
 class Job(NamedTuple):
@@ -155,22 +155,13 @@ class PromptForms:
         colon, *encoded = self.encode([":", *(f":{text}" for text in texts.values())], begin=False)
         answers = {text: ids[len(colon) :] for text, ids in zip(texts, encoded, strict=True)}
         prompts = self.encode([job.text + name for name in (*job.names, *job.dummies)], begin=True)
-        # Each prompt has a token of its own, even if all are the same.
-        shortest = min(map(len, prompts)) - 1
-        shared = next((i for i in range(shortest) if len({p[i] for p in prompts}) > 1), shortest)
-        rests = [prompt[shared:] for prompt in prompts]
+        trunk, rests = split_shared(prompts)
         return Question(
-            trunk=TokenTree(prompts[0][:shared]),
+            trunk=TokenTree(trunk),
             names=rests[: len(job.names)],
             dummies=rests[len(job.names) :],
             answers={text: ids for text, ids in answers.items() if len(ids) <= job.limit},
         )
-
-    def response(self, question: Question, ranked: Sequence[Sequence[tuple[str, float]]]) -> Answer:
-        """RETURNS (Answer): The answers to a question, as `Completion` describes."""
-        chosen = sum(len(question.answers[answers[0][0]]) for answers in ranked if answers)
-        usage = Usage(requests=1, prompt_tokens=question.size, completion_tokens=chosen)
-        return Answer(json.dumps(ranked, ensure_ascii=False), usage)
 
 
 class Engine(Protocol):
@@ -187,6 +178,36 @@ class LocalBackend(Backend):
     """A model in this process. Copies and pickles carry no weights."""
 
     _engine: Engine | None = None
+
+    def __init__(
+        self,
+        *,
+        form: Form,
+        max_tokens: int,
+        batch_tokens: int,
+        beam_width: int,
+        prior_weight: float,
+        template: dict[str, Any],
+        cache: RequestCache | None,
+    ) -> None:
+        """See `make_huggingface` and `make_ctranslate2`."""
+        super().__init__(cache)
+        self.form: Form = form
+        self.max_tokens = max_tokens
+        self.batch_tokens = batch_tokens
+        self.beam_width = beam_width
+        self.prior_weight = prior_weight
+        self.template = template
+
+    def _identity(self) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What of these settings decides the answers."""
+        return {
+            "form": self.form,
+            "max_tokens": self.max_tokens,
+            "beam_width": self.beam_width,
+            "prior_weight": self.prior_weight,
+            "template": self.template,
+        }
 
     @abstractmethod
     def load(self) -> Engine:
@@ -214,6 +235,13 @@ class LocalBackend(Backend):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_engine": None}
+
+
+def chosen_answer(question: Question, ranked: Sequence[Sequence[tuple[str, float]]]) -> Answer:
+    """RETURNS (Answer): The answers to a question, as `Completion` describes."""
+    chosen = sum(len(question.answers[answers[0][0]]) for answers in ranked if answers)
+    usage = Usage(requests=1, prompt_tokens=question.size, completion_tokens=chosen)
+    return Answer(json.dumps(ranked, ensure_ascii=False), usage)
 
 
 def check_settings(form: str, **least_one: int) -> None:

@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import srsly
@@ -166,17 +166,12 @@ def _with_names(
     mined, counts = mine_pairs(records, entities, forms)
     lang = records[0].lang if records else ""
     built.counts[f"{lang} names in parallel sentences"] = dict(counts)
-    return [
-        ParallelRecord(
-            record.lang,
-            record.source,
-            record.english,
-            tuple(pair for pair in record.names if not held_out(pair[0], corpora.held_out_names)),
-            record.origin,
-            record.complete and not any(held_out(name, corpora.held_out_names) for name, _ in record.names),
-        )
-        for record in mined
-    ]
+    kept = []
+    for pair in mined:
+        names = tuple(name for name in pair.names if not held_out(name[0], corpora.held_out_names))
+        complete = pair.complete and len(names) == len(pair.names)
+        kept.append(replace(pair, names=names, complete=complete))
+    return kept
 
 
 def _check(*paths: Path) -> None:

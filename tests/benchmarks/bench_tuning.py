@@ -30,6 +30,7 @@ from wasabi import msg
 from spacy_eat.corpora import read
 from spacy_eat.grounding import align
 from spacy_eat.models.embedded import make_embedded
+from spacy_eat.scoring import reliability
 from spacy_eat.tasks.alignment import make_alignment_task, parse_alignment
 from spacy_eat.tasks.translation import clean_translation, make_translation_task
 from spacy_eat.training.config import Corpora
@@ -92,13 +93,9 @@ def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str)
         scored.append(
             (found[0].score, text[found[0].start : found[0].end] == name) if found else (0.0, False)
         )
-    tenths: dict[int, list[tuple[float, bool]]] = {}
-    for score, right in scored:
-        tenths.setdefault(min(9, int(10 * score)), []).append((score, right))
-    gaps = [abs(sum(score for score, _ in t) - sum(right for _, right in t)) for t in tenths.values()]
     return {
         "names": sum(right for _, right in scored) / len(scored),
-        "ECE": sum(gaps) / len(scored),
+        "ECE": reliability(scored)[1],
         "s/name": seconds,
     }
 
