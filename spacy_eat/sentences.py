@@ -19,13 +19,14 @@ def split_doc(doc: Doc, *, max_length: int = 256) -> list[tuple[int, int]]:
         without surrounding white space. Every character that is not white
         space is in exactly one of them.
     """
+    text = doc.text  # made anew by each access
     if doc.has_annotation("SENT_START"):
         return [
             piece
             for sent in doc.sents
-            for piece in _shorten(doc.text, *_strip(doc.text, sent.start_char, sent.end_char), max_length)
+            for piece in _shorten(text, *_strip(text, sent.start_char, sent.end_char), max_length)
         ]
-    return split_text(doc.text, max_length=max_length)
+    return split_text(text, max_length=max_length)
 
 
 def split_text(text: str, *, max_length: int = 256) -> list[tuple[int, int]]:

@@ -59,6 +59,30 @@ def test_weights_do_not_travel(english):
         assert other([TEXT]) == pipeline([TEXT])
 
 
+def test_cached_entities_need_no_pipeline(english, tmp_path):
+    cache = str(tmp_path / "cache.sqlite")
+    first = EnglishPipeline(str(english), cache=cache)
+    found = first([TEXT, "Nothing.", TEXT])
+    again = EnglishPipeline(str(english), label_map={"PER": "人名"}, cache=cache)
+    assert [e.text for e in again([TEXT])[0]] == [
+        "Liu Chuanzhi"
+    ]  # what is kept has the pipeline's own labels
+    assert again([TEXT])[0][0].label == "人名"
+    assert again._nlp is None
+    assert first([TEXT, "Nothing.", TEXT]) == found
+
+
+def test_another_pipeline_has_other_entries(english, tmp_path):
+    cache = str(tmp_path / "cache.sqlite")
+    assert EnglishPipeline(str(english), cache=cache)([TEXT])[0]
+    nlp = spacy.load(english)
+    nlp.get_pipe("entity_ruler").clear()
+    nlp.get_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Beijing"}])
+    nlp.to_disk(tmp_path / "other")
+    other = EnglishPipeline(str(tmp_path / "other"), cache=cache)
+    assert [e.text for e in other([TEXT])[0]] == ["Beijing"]
+
+
 def test_embedded_model_finds_entities():
     pytest.importorskip("transformers")
     found = EnglishPipeline()([TEXT.replace("Lenovo Group", "Microsoft")])
