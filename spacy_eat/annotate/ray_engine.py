@@ -12,6 +12,10 @@ from .engines import Engine
 from .journal import Result
 from .records import InputError, Record, Source
 
+# Bytes that the reader collects before it hands them on.
+BLOCK = 2**17
+# Bytes of batches on their way, for each worker and the reader.
+READ_AHEAD = 2**22
 # What travels between machines: a table whose rows are batches, as JSON.
 Table = dict[str, list[str]]
 
@@ -51,6 +55,10 @@ def ray_cluster(settings: Settings, workers: int, address: str | None = None) ->
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        # By itself the reader, which is faster than the workers, goes on reading as far as memory goes.
+        context.target_min_block_size = context.target_max_block_size = BLOCK
+        ahead = READ_AHEAD * (workers + 1)
+        context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=ahead)
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         try:
             item = json.dumps([str(source.path.resolve()), *source[1:]])
