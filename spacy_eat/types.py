@@ -143,6 +143,10 @@ class Completion:
         that helps it, such as the names of a text with their English: what this
         line begins with, and what follows it in place of the suffix. The prompt
         is then `prefix + draft[0] + line + "\n" + draft[1]`.
+    checks (Tuple[Tuple[str, str], ...]): The same asked the other way round: per
+        suffix, what follows the prefix before an answer, and what should follow
+        " " + answer. A backend tuned on it lets the probability of the latter
+        decide between answers that are about as likely.
     priors (Tuple[str, ...]): Suffixes with dummy phrases. A candidate's mean
         log-probability under them says how likely it is whatever is asked;
         a backend subtracts a share of it.
@@ -154,6 +158,7 @@ class Completion:
     source: str | None = None
     none: str | None = None
     draft: tuple[str, str] | None = None
+    checks: tuple[tuple[str, str], ...] = ()
     priors: tuple[str, ...] = ()
     max_tokens: int = 256
     examples: str = ""

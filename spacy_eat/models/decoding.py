@@ -15,8 +15,8 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # takes seconds to import
 ATTENTION = "spacy_eat_tree"  # how transformers knows `tree_attention`
 HEAD_ROWS = 32  # rows of the vocabulary head at once: 32 MB of float32 for 262k words
 LOOP_TOKENS, LOOP_TIMES = 16, 3  # what fills so many tokens, repeated so often, would never end
+NEAR = 2.5  # nats below the best answer within which answers are checked
 MARGIN = 15.0  # nats below the best answer at which a hypothesis is given up
 ANSWER_CHARS = 48  # longest answer of a constrained search, in characters
 ANSWERS = 20_000  # most answers; in a very long source they are shorter
@@ -251,6 +252,9 @@ class Vocabulary:
         return linear(hidden, self._weight, self._bias)
 
 
+Check = Callable[[int, str], tuple[Sequence[int], Sequence[int]] | None]
+
+
 @dataclass
 class Question:
     """A prompt with all the names asked for in it, for `SpanSearch.choose`.
@@ -259,6 +263,9 @@ class Question:
     names (Sequence[Sequence[int]]): Per name the tokens that follow.
     dummies (Sequence[Sequence[int]]): The same for dummy names.
     answers (Mapping[str, Sequence[int]]): What may be answered, with its tokens.
+    check (Optional[Check]): The same asked the other way round: for the number of a
+        name and an answer the tokens that follow the trunk, and those that
+        should follow them; None for an answer that cannot be checked.
     vocabulary (Optional[Vocabulary]): What probabilities are shared among, with
         all tokens of the answers. None: the whole vocabulary.
     """
@@ -267,6 +274,7 @@ class Question:
     names: Sequence[Sequence[int]]
     dummies: Sequence[Sequence[int]]
     answers: Mapping[str, Sequence[int]]
+    check: "Check | None" = None
     vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
@@ -327,7 +335,7 @@ class SpanSearch(ABC):
         """
 
     def choose(
-        self, questions: Iterable[Question], prior_weight: float = 0.0
+        self, questions: Iterable[Question], prior_weight: float = 0.0, check_weight: float = 0.0
     ) -> Iterator[list[list[tuple[str, float]]]]:
         """The likeliest of the allowed answers, by beam search.
 
@@ -335,9 +343,13 @@ class SpanSearch(ABC):
         normalised by length: that of the token that ends it decides where a
         name ends. `prior_weight` times its mean log-probability under the dummy
         names is subtracted. Probabilities are those in the question's vocabulary.
+        Answers nearly as good as the best are asked the other way round:
+        `check_weight` times what that log-probability is above the best one's
+        is added.
 
         questions (Iterable[Question]): What is asked.
         prior_weight (float): 0.0 leaves the dummy names out.
+        check_weight (float): 0.0 leaves the checks out.
         YIELDS (List[List[Tuple[str, float]]]): Per question, for each name up to
             `beam_width` answers with their scores (nats), best first.
         """
@@ -346,15 +358,15 @@ class SpanSearch(ABC):
         for question in questions:
             more = len(question.trunk) - question.trunk.computed + sum(map(len, question.names))
             if batch and (names + len(question.names) > self.batch_size or tokens + more > self.max_tokens):
-                yield from self._choose(batch, prior_weight)
+                yield from self._choose(batch, prior_weight, check_weight)
                 batch, names, tokens = [], 0, 0
             batch.append(question)
             names += len(question.names)
             tokens += more
-        yield from self._choose(batch, prior_weight)
+        yield from self._choose(batch, prior_weight, check_weight)
 
     def _choose(
-        self, questions: Sequence[Question], prior_weight: float
+        self, questions: Sequence[Question], prior_weight: float, check_weight: float
     ) -> Iterator[list[list[tuple[str, float]]]]:
         groups = []
         for question in questions:
@@ -363,14 +375,19 @@ class SpanSearch(ABC):
             groups.append([Search(question, [(0.0, leaf, root)] if root.children else []) for leaf in leaves])
         self._search([search for group in groups for search in group])
         priors = self._priors(questions, groups) if prior_weight else [{} for _ in groups]
-        for group, prior in zip(groups, priors, strict=True):
-            yield [
+        ranked = [
+            [
                 _best(
                     [(a, score - prior_weight * prior.get(a, 0.0)) for a, score in search.found.items()],
                     self.beam_width,
                 )
                 for search in group
             ]
+            for group, prior in zip(groups, priors, strict=True)
+        ]
+        if check_weight:
+            self._check(questions, ranked, check_weight)
+        yield from ranked
 
     def _search(self, searches: Sequence[Search]) -> None:
         """Search until no hypothesis can win any more."""
@@ -397,6 +414,37 @@ class SpanSearch(ABC):
                     )
                     if score > floor
                 ]
+
+    def _check(
+        self,
+        questions: Sequence[Question],
+        ranked: Sequence[list[list[tuple[str, float]]]],
+        weight: float,
+    ) -> None:
+        """Rank answers that are nearly as good as the best anew, by how likely each makes the name."""
+        wanted: list[tuple[Question, int, list[int]]] = []
+        near: list[tuple[list[list[tuple[str, float]]], int, dict[str, int]]] = []  # tokens that count
+        for question, names in zip(questions, ranked, strict=True):
+            if question.check is None:
+                continue
+            tree, asked = question.trunk, replace(question, vocabulary=None)
+            for number, answers in enumerate(names):
+                close = [answer for answer, score in answers if score > answers[0][1] - NEAR]
+                checks = {answer: check for answer in close if (check := question.check(number, answer))}
+                if len(checks) < 2:
+                    continue
+                near.append((names, number, {answer: len(name) for answer, (_, name) in checks.items()}))
+                for before, name in checks.values():
+                    place = tree.branch(before, tree.trunk - 1)
+                    for i, token in enumerate(name):
+                        place = tree.branch(name[i - 1 : i], place)  # nothing before the first one
+                        wanted.append((asked, place, [token]))
+        logprobs = iter(self._next(wanted))
+        for names, number, counted in near:
+            gains = {a: sum(next(logprobs)[0] for _ in range(n)) for a, n in counted.items()}
+            best = next(iter(gains.values()))
+            answers = [(a, score + weight * (gains.get(a, best) - best)) for a, score in names[number]]
+            names[number] = sorted(answers, key=itemgetter(1), reverse=True)
 
     def _priors(
         self, questions: Sequence[Question], groups: Sequence[Sequence[Search]]

@@ -62,6 +62,7 @@ def make_embedded(
     adapter: str | None = "default",
     beam_width: int = 6,
     prior_weight: float = 0.0,
+    check_weight: float = 0.4,
     draft: bool = True,
     batch_size: int = 16,
     max_batch_tokens: int = 4096,
@@ -80,6 +81,9 @@ def make_embedded(
     beam_width (int): Answers found for each name.
     prior_weight (float): How much of an answer's log-probability under dummy
         names is subtracted from its score. 0.0 for none, and less work.
+    check_weight (float): Answers that are about as likely are asked the other
+        way round, what their English is; how much of that log-probability is
+        added to their scores. 0.0 for none. Without an adapter there is none.
     draft (bool): Whether the names of a text are found first, and it is
         translated with them in mind. Without an adapter they are not.
     batch_size (int): Texts translated, or names looked for, at once.
@@ -101,12 +105,14 @@ def make_embedded(
     for setting, value in (least if threads is None else {**least, "threads": threads}).items():
         if value < 1:
             raise ValueError(f"{setting} = {value} is too small")
-    if prior_weight < 0:
-        raise ValueError(f"prior_weight = {prior_weight} is too small")
+    for setting, weight in {"prior_weight": prior_weight, "check_weight": check_weight}.items():
+        if weight < 0:
+            raise ValueError(f"{setting} = {weight} is too small")
     return Embedded(
         adapter,
         beam_width=beam_width,
         prior_weight=prior_weight,
+        check_weight=check_weight,
         draft=draft,
         batch_size=batch_size,
         max_batch_tokens=max_batch_tokens,
@@ -127,6 +133,7 @@ class Embedded(Backend):
         *,
         beam_width: int = 6,
         prior_weight: float = 0.0,
+        check_weight: float = 0.4,
         draft: bool = True,
         batch_size: int = 16,
         max_batch_tokens: int = 4096,
@@ -140,6 +147,7 @@ class Embedded(Backend):
         self.adapter = find_adapter(adapter)
         self.beam_width = beam_width
         self.prior_weight = prior_weight
+        self.check_weight = check_weight if self.adapter else 0.0
         self.draft = draft and self.adapter is not None
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
@@ -158,6 +166,7 @@ class Embedded(Backend):
             "model": f"{BASE}-{self._weights}",
             "beam_width": self.beam_width,
             "prior_weight": self.prior_weight,
+            "check_weight": self.check_weight,
             "draft": self.draft,
             "dtype": self.dtype,
         }
@@ -203,7 +212,7 @@ class Embedded(Backend):
                 spent = len(tokens) + drafted.get(number, 0)
                 usage = Usage(requests=1, prompt_tokens=sizes[place], completion_tokens=spent)
                 responses[number] = Answer(engine.tokenizer.decode(tokens).strip(), usage)
-        chosen = engine.decoder.choose([question for _, question in questions], self.prior_weight)
+        chosen = engine.decoder.choose([q for _, q in questions], self.prior_weight, self.check_weight)
         for (number, question), answers in zip(questions, chosen, strict=True):
             responses[number] = chosen_answer(question, answers)
         return [responses[number] for number in range(len(prompts))]
@@ -326,8 +335,18 @@ class _Engine:
         """A request with a source, as the decoder takes it."""
         examples = "" if tuned else form.examples
         beginning = examples + form.prefix
-        prompts = self.encode([beginning + suffix for suffix in (*form.suffixes, *form.priors)])
+        checks = [before for before, _ in form.checks] if tuned else []
+        prompts = self.encode([beginning + suffix for suffix in (*form.suffixes, *form.priors, *checks)])
         trunk, rests = split_shared(prompts)
+        asked = len(form.suffixes) + len(form.priors)
+
+        def check(number: int, answer: str) -> tuple[list[int], list[int]] | None:
+            if answer == form.none:
+                return None
+            return [*rests[asked + number], *self.encode_more(f" {answer}")], self.encode_more(
+                form.checks[number][1]
+            )
+
         texts = possible_answers(form.source or "")
         letters = scripts("".join(texts))
         if form.none is not None and tuned:
@@ -341,8 +360,9 @@ class _Engine:
         return Question(
             trunk=self._tree(trunk, examples),
             names=rests[: len(form.suffixes)],
-            dummies=rests[len(form.suffixes) :],
+            dummies=rests[len(form.suffixes) : asked],
             answers=answers,
+            check=check if checks else None,
             vocabulary=self._vocabulary(letters, answers.get(form.none or "", ())),
         )
 

@@ -19,6 +19,7 @@ from .rendering import (
     load_template,
     one_line,
 )
+from .translation import translation_prompt
 
 NONE = "none"  # the answer for a name that has no words in the source
 PRIORS = ("name", "He said")  # phrases that mean nothing: what they are answered with is likely anyway
@@ -117,6 +118,7 @@ class EntityAlignmentTask:
             suffixes=tuple(alignment_prompt(text, phrase, language)[1] for phrase in phrases),
             source=text,
             none=NONE,
+            checks=tuple(check_prompt(phrase) for phrase in phrases),
             priors=tuple(alignment_prompt(text, phrase, language)[1] for phrase in PRIORS),
             max_tokens=48,
             examples=self._head(lang, language),
@@ -198,6 +200,18 @@ def alignment_prompt(text: str, phrase: str, language: str) -> Tuple[str, str]:
     rendered = template.render(text=one_line(text), phrase=one_line(phrase), language=language)
     prefix, suffix = rendered.split("\f")
     return prefix, suffix
+
+
+def check_prompt(phrase: str) -> Tuple[str, str]:
+    """The question turned round, in the form in which a base LLM finds the names of a text before it
+    translates: is an answer's English the phrase?
+
+    phrase (str): The English name.
+    RETURNS (Tuple[str, str]): What precedes " " and the source words, and what follows them.
+    """
+    _, line, _ = translation_prompt("", "", [("\f", one_line(phrase))]).split("\n")
+    before, after = line.split(" \f")
+    return before, after
 
 
 def parse_alignment(response: str, phrases: Sequence[str]) -> dict[str, list[Candidate]] | None:

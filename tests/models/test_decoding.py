@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from spacy_eat.models.decoding import (
     ANSWER_CHARS,
+    NEAR,
     NO_EDGE,
     Decoder,
     Question,
@@ -251,6 +252,33 @@ def test_margin_only_drops_what_is_far_below_the_best(reference):
     for ranked, kept in zip(everything, close, strict=True):
         near = {answer for answer, score in ranked if score > ranked[0][1] - 2.0}
         assert near <= {answer for answer, _ in kept}
+
+
+def test_near_answers_are_checked_the_other_way_round(reference):
+    rows = itertools.product((10, 11, 12, 13, 14), repeat=2)
+    answers = {"".join(map(str, row)): (*row, END) for row in rows}
+    weight, name = 3.0, (20, 21, 22)
+
+    def check(number, answer):
+        return None if answer == "1010" else ((15, *answers[answer][:-1]), name[number:])
+
+    (plain,) = Decoder(tiny_model(), beam_width=30).choose([ask(answers)])
+    question = ask(answers)
+    question.check = check
+    (checked,) = Decoder(tiny_model(), beam_width=30).choose([question], check_weight=weight)
+    changed = []
+    for number, (before, after) in enumerate(zip(plain, checked, strict=True)):
+        close = [a for a, s in before if s > before[0][1] - NEAR and check(number, a)]
+        reverse = {}
+        for answer in close:
+            lead, counted = check(number, answer)
+            reverse[answer] = brute_force(reference, [2, 9, 10, *lead], {"": counted})[""]
+        gains = {a: weight * (r - reverse[close[0]]) for a, r in reverse.items()}
+        expected = {a: s + gains.get(a, 0.0) for a, s in before}
+        assert dict(after) == pytest.approx(expected, abs=1e-2)
+        assert [s for _, s in after] == sorted((s for _, s in after), reverse=True)
+        changed.append([a for a, _ in before] != [a for a, _ in after])
+    assert any(changed)
 
 
 def test_nothing_to_choose_from():

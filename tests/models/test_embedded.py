@@ -250,6 +250,7 @@ def test_identity_tells_models_apart(tmp_path):
     identities = [
         Embedded(None).identity,
         Embedded(tmp_path).identity,
+        Embedded(tmp_path, check_weight=0.0).identity,
         Embedded(None, beam_width=3).identity,
         Embedded(None, prior_weight=0.5).identity,
         Embedded(None, dtype="float32").identity,
@@ -260,7 +261,14 @@ def test_identity_tells_models_apart(tmp_path):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"beam_width": 0}, {"batch_size": 0}, {"threads": 0}, {"prior_weight": -1.0}, {"dtype": "int4"}],
+    [
+        {"beam_width": 0},
+        {"batch_size": 0},
+        {"threads": 0},
+        {"prior_weight": -1.0},
+        {"check_weight": -1.0},
+        {"dtype": "int4"},
+    ],
 )
 def test_settings_out_of_range(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
@@ -440,7 +448,7 @@ def test_nothing_heavy_is_imported_before_the_first_prompt():
 
 def test_score_is_the_log_probability_without_priors(model):
     """Recomputed from the model's own table, over the words of a Chinese text."""
-    plain = Embedded(dtype="float32", prior_weight=0.0)
+    plain = Embedded(dtype="float32", prior_weight=0.0, check_weight=0.0)
     plain._engine = engine = model.load()
     form = alignment(SOURCE, ("Beijing",))
     ((ranked,),) = (json.loads(answer) for answer in plain.generate([Prompt("1", completion=form)]))
