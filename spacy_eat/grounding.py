@@ -39,6 +39,9 @@ _RANK = math.log(0.5)
 # Worth (nats) of ending right before a bracket with the English name in it:
 # 安迪（Andy）; and what stops at the middle dot of a longer name loses.
 _GLOSSED, _CUT_NAME = 3.0, 2.0
+# Of the log-probabilities that scores are made from: the tuned LLM is surer than it is right. On held-out
+# alignments the expected calibration error is lowest at 1.5 for Chinese and at 2.0 for Japanese.
+_TEMPERATURE = 1.7
 # What the English name itself is worth where it stands in the source: less than
 # any answer that is better than none, as it is a gloss then.
 _VERBATIM, _VERBATIM_SCORE = 0.1, 0.9
@@ -588,9 +591,9 @@ def _options(
         text: logprob + max((fit for _, fit in places[text]), default=0.0) for text, logprob in texts.items()
     }
     top = max(none_logprob, *logprobs.values())
-    total = sum(math.exp(logprob - top) for logprob in (none_logprob, *logprobs.values()))
+    total = sum(math.exp((logprob - top) / _TEMPERATURE) for logprob in (none_logprob, *logprobs.values()))
     for text, logprob in texts.items():
-        share = math.exp(logprobs[text] - top) / total if told else math.exp(logprob)
+        share = math.exp((logprobs[text] - top) / _TEMPERATURE) / total if told else math.exp(logprob)
         for order, (match, fit) in enumerate(places[text]):
             quality = _QUALITY[match.status] * (match.similarity if match.status == "fuzzy" else 1.0)
             # Of equal options the free one, then the longer one, then the earlier one.
