@@ -42,6 +42,14 @@ COPIES = {
     "en_ner/uner_ewt_train.iob2": "uner/en_ewt-ud-train.iob2",
     "en_ner/uner_ewt_dev.iob2": "uner/en_ewt-ud-dev.iob2",
     "en_ner/uner_ewt_test.iob2": "uner/en_ewt-ud-test.iob2",
+    **{
+        f"en_ner/crossner_{field}_{split}.conll": f"crossner/{field}/{split}.txt"
+        for field in ("ai", "literature", "music", "politics", "science")
+        for split in ("train", "dev", "test")
+    },
+    "en_ner/wnut17_train.conll": "wnut17/wnut17train.conll",
+    "en_ner/wnut17_dev.conll": "wnut17/emerging.dev.conll",
+    "en_ner/wnut17_test.conll": "wnut17/emerging.test.annotated",
 }
 
 

@@ -10,6 +10,7 @@ python scripts/corpora.py zh ja [--parallel N] [--limit N]
 import argparse
 import random
 from collections import Counter
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
@@ -18,15 +19,15 @@ import srsly
 from spacy.tokens import DocBin
 from wasabi import msg
 
-from spacy_eat.corpora import CorpusError, read, to_docs
+from spacy_eat.corpora import CorpusError, Record, read, to_docs, uner_names
 from spacy_eat.training.data import read_parallel
 
 DATA = Path("assets/data")
 CORPUS = Path("corpus")
-# All of it but the dev set, which the checkpoint is chosen on. PUD is for scoring.
+# All of EWT but the dev set, which the checkpoint is chosen on, and what other sets have. PUD is for scoring.
 ENGLISH = {
-    "en_train": ("en_ner/uner_ewt_train.iob2", "en_ner/uner_ewt_test.iob2"),
-    "en_dev": ("en_ner/uner_ewt_dev.iob2",),
+    "en_train": ("uner_ewt_train.*", "uner_ewt_test.*", "crossner_*", "wnut17_*"),
+    "en_dev": ("uner_ewt_dev.*",),
 }
 
 
@@ -34,13 +35,19 @@ def convert(paths: list[Path], output: Path, limit: int) -> None:
     """Annotated corpora into one .spacy file."""
     lang = output.name[:2]
     counts: Counter[str] = Counter()
-    records = chain.from_iterable(read(path, lang=lang, counts=counts) for path in paths)
+    records = chain.from_iterable(read_unified(path, lang, counts) for path in paths)
     docs = DocBin(store_user_data=True)
     for doc in to_docs(islice(records, limit or None), spacy.blank(lang)):
         docs.add(doc)
     output.parent.mkdir(parents=True, exist_ok=True)
     docs.to_disk(output)
     msg.good(f"{output}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+
+
+def read_unified(path: Path, lang: str, counts: Counter[str]) -> Iterator[Record]:
+    """Records whose names are what UNER's guidelines take for one."""
+    records = read(path, lang=lang, counts=counts)
+    return map(uner_names, records) if path.name.startswith(("crossner", "wnut17")) else records
 
 
 def write_raw(lang: str, parallel: int, limit: int) -> None:
@@ -78,7 +85,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         for name, files in ENGLISH.items():
-            convert([DATA / file for file in files], CORPUS / f"{name}.spacy", args.limit)
+            paths = [path for file in files for path in sorted((DATA / "en_ner").glob(file))]
+            convert(paths, CORPUS / f"{name}.spacy", args.limit)
         for lang in ("en", *args.langs):
             for path in sorted((DATA / "gold").glob(f"{lang}_*")):
                 name = path.stem.removesuffix("_half").removesuffix("_dev")

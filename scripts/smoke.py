@@ -19,6 +19,7 @@ SETTINGS: dict[str, Any] = {
     "limit": 24,
     "parallel": 24,
     "score": 2,
+    "ner": "sm",
     "ner_options": "--training.max_steps 20 --training.eval_frequency 10"
     " --components.tok2vec.model.encode.depth 1",
     # The tagger that was trained here knows 24 sentences: nothing would be found.

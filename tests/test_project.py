@@ -154,6 +154,7 @@ def test_originals_are_laid_out(project, monkeypatch):
     import assets
 
     originals = {
+        "crossner/ai/dev.txt": "Ann\tB-person\n",
         "eat/corpus_de.json": '[{"eng_entity": "Rome", "tgt_entity": "Rom", "text": "Rom."}]',
         "mt/zh-en/wmt17.zh": "他在北京。\n\n",
         "mt/zh-en/wmt17.mt.en": "He is in Beijing.\n\n",
@@ -176,6 +177,7 @@ def test_originals_are_laid_out(project, monkeypatch):
     def rows(name):
         return list(srsly.read_jsonl(folder / name))
 
+    assert (folder / "en_ner" / "crossner_ai_dev.conll").is_file()
     assert rows("alignment/de.jsonl")[0]["tgt_entity"] == "Rom"
     assert rows("parallel/zh_news17_mt.jsonl") == [{"source": "他在北京。", "english": "He is in Beijing."}]
     assert rows("parallel/ja_news20_backtranslated.jsonl") == [{"source": "はい", "english": "Yes."}]
@@ -193,6 +195,7 @@ def write_data(project: Path, **files: str | bytes) -> None:
         "en_ner/uner_ewt_train.iob2": sentence,
         "en_ner/uner_ewt_dev.iob2": sentence,
         "en_ner/uner_ewt_test.iob2": sentence,
+        "en_ner/crossner_ai_dev.conll": "Professor\tB-researcher\nAnn\tI-researcher\nleft\tO\n",
         "gold/zh_pud.iob2": "# text = 北京\n1\t北京\tB-LOC\n",
         "parallel/zh_news17_mt.jsonl": '{"source": "他昨天在北京。", "english": "He was in Beijing."}\n',
         "unlabeled/zh_x.txt": "天晴。\n\n",
@@ -208,7 +211,7 @@ def test_corpora(project):
     write_data(project)
     run(project, "scripts/corpora.py", "zh")
     docs = list(DocBin().from_disk(project / "corpus" / "en_train.spacy").get_docs(spacy.blank("en").vocab))
-    assert [[(ent.text, ent.label_) for ent in doc.ents] for doc in docs] == [[("Ann", "PER")]] * 2
+    assert [[(ent.text, ent.label_) for ent in doc.ents] for doc in docs] == [[("Ann", "PER")]] * 3
     assert (project / "corpus" / "gold" / "zh_pud.spacy").is_file()
     assert list(srsly.read_jsonl(project / "corpus" / "raw" / "zh.jsonl")) == [
         {"text": "他昨天在北京。", "english": "He was in Beijing."},
