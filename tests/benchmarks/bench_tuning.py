@@ -5,7 +5,8 @@ training.
   names        source words of an English name, in three sentences without
                brackets, the name in the second or third: the share that is
                exactly right; decoding as the component does it, with and
-               without the prior of the answers subtracted
+               without close answers asked the other way round, and the
+               prior of the answers subtracted
   first chunk  a rule that answers with the beginning of the text: in raw
                records it is right most of the time, here it must not be
   ECE          expected calibration error of the score that the components
@@ -21,6 +22,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from sacrebleu.metrics.chrf import CHRF
@@ -118,8 +120,9 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=20, help="sentences per language and file")
     parser.add_argument("--pairs", nargs="+", default=["flores_dev", "pud_half"], help="without {lang}_")
     parser.add_argument(
-        "--prior-weights", type=float, nargs="+", default=[0.0, 0.5], help="see spacy_eat.Embedded.v1"
+        "--prior-weights", type=float, nargs="+", default=[0.0], help="see spacy_eat.Embedded.v1"
     )
+    parser.add_argument("--check-weights", type=float, nargs="+", default=[0.0, 0.4], help="the same")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     args = parser.parse_args()
@@ -129,13 +132,15 @@ def main() -> None:
     translations: list[dict[str, object]] = []
     for adapter in args.adapters:
         folder = None if adapter == "none" else adapter
-        for weight in args.prior_weights if args.names else ():
-            model = make_embedded(folder, prior_weight=weight, threads=args.threads)
+        checks = args.check_weights if folder else [0.0]
+        for prior, check in product(args.prior_weights, checks) if args.names else ():
+            model = make_embedded(folder, prior_weight=prior, check_weight=check, threads=args.threads)
             model.load()
             for lang in LANGUAGES:
                 tests = held_out_names(corpora, lang)[: args.names]
                 rule = sum(first_chunk(text) == name for text, _, name in tests) / len(tests)
-                row = {"adapter": adapter, "prior": weight, "language": lang, "tested": len(tests)}
+                row = {"adapter": adapter, "prior": prior, "check": check}
+                row |= {"language": lang, "tested": len(tests)}
                 names.append({**row, "first chunk": rule, **score_names(model, tests, lang)})
                 print(json.dumps(names[-1]), flush=True)
         for draft in ((False, True) if folder else (False,)) if args.sentences else ():
