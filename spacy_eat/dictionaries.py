@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 
 MAX_WORDS = 6  # words of an English name; longer ones are explanations
-MAX_LENGTH = 24  # characters of a term that is looked for
+MAX_LENGTH = 24  # characters of the names of a dictionary; what is longer is an explanation
 JMNEDICT_TYPES = ("company", "organization", "person", "place", "unclass", "surname", "masc", "fem")
 
 _CEDICT_LINE = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*?)/?$")
@@ -49,20 +49,22 @@ def load_dictionary(name: str) -> dict[str, str]:
     return DICTIONARIES[name]()
 
 
-def find_terms(text: str, terms: Mapping[str, str], most: int = 12) -> list[tuple[str, str]]:
+def find_terms(
+    text: str, terms: Mapping[str, str], most: int = 12, longest: int = MAX_LENGTH
+) -> list[tuple[str, str]]:
     """The terms that a text contains, from left to right, the longest at each
-    place; none within a run of katakana or a Latin word, or longer than
-    `MAX_LENGTH` characters.
+    place; none within a run of katakana or a Latin word.
 
     text (str): The text.
     terms (Mapping[str, str]): Source terms with their English.
     most (int): Most terms to return.
+    longest (int): Characters of the longest term that is looked for.
     RETURNS (List[Tuple[str, str]]): Different terms with their English.
     """
     found: dict[str, str] = {}
     start = 0
     while terms and start < len(text) and len(found) < most:
-        for end in range(min(len(text), start + MAX_LENGTH), start, -1):
+        for end in range(min(len(text), start + longest), start, -1):
             term = text[start:end]
             if term in terms and not _cuts_word(text, start) and not _cuts_word(text, end):
                 found.setdefault(term, terms[term])

@@ -52,3 +52,9 @@ def test_terms_in_a_text():
     assert find_terms("ノヴァアジアはBUSで", terms) == []
     assert find_terms("京都、アジア", terms, most=1) == [("京都", "Kyoto")]
     assert find_terms("", terms) == []
+
+
+def test_terms_of_any_length():
+    term = "Bundesamt für Bevölkerungsschutz und Katastrophenhilfe"
+    english = "Federal Office of Civil Protection"
+    assert find_terms(f"Das {term} warnt.", {term: english}, longest=len(term)) == [(term, english)]

@@ -56,6 +56,7 @@ class EntityTranslationTask:
         self.labels = dict(LABELS if labels is None else labels)
         self.examples = examples
         self.glossary = glossary or {}
+        self._longest_term = max(map(len, self.glossary), default=0)
         self._heads: dict[str, str] = {}
 
     def pending(self, doc: Doc) -> list[SentenceRecord]:
@@ -96,7 +97,7 @@ class EntityTranslationTask:
         text = one_line(text)
         lang = self.language or lang
         language = language_name(lang)
-        glossary = find_terms(text, self.glossary)
+        glossary = find_terms(text, self.glossary, longest=self._longest_term)
         rendered = self.template.render(
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )
