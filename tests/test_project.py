@@ -350,5 +350,19 @@ def test_wheel_of_a_teacher_brings_its_adapter(project):
     assert rest.startswith("eat_ner_sm spacy-eat[embedded]>=0.1.0 en_eat_ner_sm==0.1.0")
 
 
+def test_a_packaged_config_stands_by_itself(project, monkeypatch):
+    monkeypatch.syspath_prepend(project / "scripts")
+    import package
+
+    config = spacy.util.load_config(ROOT / "configs" / "en_ner_trf.cfg", interpolate=False)
+    config.to_disk(project / "config.cfg")
+    package.forget_training(project / "config.cfg")
+    text = (project / "config.cfg").read_text(encoding="utf-8")
+    assert "${" not in text
+    config = spacy.util.load_config(project / "config.cfg")
+    assert config["components"]["ner"]["encoder"] == "roberta-base"
+    assert not config["corpora"] and not config["vars"]
+
+
 def test_nothing_to_package(project):
     assert "Run `spacy project run train` first" in fail(project, "scripts/package.py", "zh")
