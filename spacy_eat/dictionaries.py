@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 
 MAX_WORDS = 6  # words of an English name; longer ones are explanations
-MAX_LENGTH = 24  # characters of the names of a dictionary; what is longer is an explanation
+MAX_LENGTH = 24  # characters of a term that is looked for, where no more are asked for
 JMNEDICT_TYPES = ("company", "organization", "person", "place", "unclass", "surname", "masc", "fem")
 
 _CEDICT_LINE = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*?)/?$")

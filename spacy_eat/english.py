@@ -108,16 +108,18 @@ class EnglishPipeline:
     @cached_property
     def _identity(self) -> list[Any]:
         """What decides the entities of a text. The pipeline need not be loaded for it."""
-        return [tree_sha256(self._path()), sorted(self.exclude)]
+        source = self._source()
+        path = get_package_path(source) if isinstance(source, str) else source
+        return [tree_sha256(path), sorted(self.exclude)]
 
-    def _path(self) -> Path:
-        """Where the pipeline's files are.
+    def _source(self) -> str | Path:
+        """What `spacy.load` takes: the name of a package, or a path.
 
         RAISES (ValueError): If there is no such pipeline."""
         if self.name == EMBEDDED:
             return _OWN
         if is_package(self.name):
-            return get_package_path(self.name)
+            return self.name
         if Path(self.name).exists():
             return Path(self.name)
         raise ValueError(
@@ -130,8 +132,7 @@ class EnglishPipeline:
         return label if self.label_map is None else self.label_map.get(label)
 
     def _load(self) -> Language:
-        path = self._path()
-        nlp = spacy.load(self.name if is_package(self.name) else path, exclude=self.exclude)
+        nlp = spacy.load(self._source(), exclude=self.exclude)
         labels = {
             label
             for name in nlp.pipe_names

@@ -64,9 +64,8 @@ def test_cached_entities_need_no_pipeline(english, tmp_path):
     first = EnglishPipeline(str(english), cache=cache)
     found = first([TEXT, "Nothing.", TEXT])
     again = EnglishPipeline(str(english), label_map={"PER": "人名"}, cache=cache)
-    assert [e.text for e in again([TEXT])[0]] == [
-        "Liu Chuanzhi"
-    ]  # what is kept has the pipeline's own labels
+    # What is kept has the pipeline's own labels.
+    assert [e.text for e in again([TEXT])[0]] == ["Liu Chuanzhi"]
     assert again([TEXT])[0][0].label == "人名"
     assert again._nlp is None
     assert first([TEXT, "Nothing.", TEXT]) == found

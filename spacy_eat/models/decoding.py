@@ -274,7 +274,7 @@ class Question:
     names: Sequence[Sequence[int]]
     dummies: Sequence[Sequence[int]]
     answers: Mapping[str, Sequence[int]]
-    check: "Check | None" = None
+    check: Check | None = None
     vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:

@@ -343,9 +343,8 @@ class _Engine:
         def check(number: int, answer: str) -> tuple[list[int], list[int]] | None:
             if answer == form.none:
                 return None
-            return [*rests[asked + number], *self.encode_more(f" {answer}")], self.encode_more(
-                form.checks[number][1]
-            )
+            before = [*rests[asked + number], *self.encode_more(f" {answer}")]
+            return before, self.encode_more(form.checks[number][1])
 
         texts = possible_answers(form.source or "")
         letters = scripts("".join(texts))
