@@ -32,7 +32,7 @@ class EnglishPipeline:
         label_map: Mapping[str, str] | None = None,
         exclude: Sequence[str] = (),
         gpu_id: int = -1,
-        batch_size: int = 64,
+        batch_size: int = 256,
         cache: str | None = None,
         cache_size_mb: float = 1024,
     ) -> None:
@@ -195,7 +195,7 @@ def make_english_pipeline(
     label_map: dict[str, str] | None = None,
     exclude: list[str] | None = None,
     gpu_id: int = -1,
-    batch_size: int = 64,
+    batch_size: int = 256,
     cache: str | None = None,
     cache_size_mb: float = 1024,
 ) -> EnglishPipeline:

@@ -27,6 +27,8 @@ from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Model, chain, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import Floats2d
 
+from .models.local import likes_bfloat16
+
 _CASES = 4  # of a token: none upper, first upper, all upper, mixed
 
 
@@ -102,8 +104,7 @@ class TokenClassifier(TrainablePipe):
             have such embeddings (BERT and its kin).
         train_embeddings (bool): Whether word embeddings are tuned too. Without, training is faster, and names
             that were not in the training data are treated like those that were.
-        mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU. The latter is fast only
-            where the CPU has instructions for it.
+        mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU that has instructions for it.
         max_length (int): Word pieces per window. Longer docs are read in windows that overlap by a quarter.
         """
         self.vocab = vocab
@@ -298,7 +299,8 @@ class TokenClassifier(TrainablePipe):
         import torch
 
         device = get_torch_default_device()
-        if self.mixed_precision and device.type == "cpu":  # the shim only knows of GPUs
+        # The shim only knows of GPUs.
+        if self.mixed_precision and device.type == "cpu" and likes_bfloat16("cpu"):
             module.forward = torch.autocast("cpu", torch.bfloat16)(module.forward)
         self.model.layers[1].shims[0]._model = module.to(device)
 

