@@ -13,7 +13,6 @@ from typing import Literal
 
 from spacy.errors import Errors
 from spacy.language import Language
-from spacy.lookups import Lookups
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
@@ -176,18 +175,3 @@ def _without(spans: Iterable[tuple[int, int]], kept: Iterable[tuple[int, int]]) 
 def _held_out(text: str, share: float) -> bool:
     """The same answer for the same text, wherever it stands and whatever else there is."""
     return zlib.crc32(text.encode("utf-8", "replace")) % 10_000 < share * 10_000
-
-
-def make_simplified_norms() -> Lookups:
-    """`spacy_eat.SimplifiedNorms.v1` (misc): a traditional Chinese character has the norm of its simplified
-    form, so that a pipeline that reads NORM treats both scripts alike. For `[initialize.lookups]`; it is
-    stored with the pipeline, which does not need spacy-eat."""
-    from opencc import OpenCC
-
-    simplify = OpenCC("t2s").convert
-    blocks = (range(0x4E00, 0xA000), range(0x3400, 0x4DC0), range(0xF900, 0xFB00))
-    characters = [chr(code) for block in blocks for code in block]
-    table = {char: simple for char in characters if (simple := simplify(char)) != char and len(simple) == 1}
-    lookups = Lookups()
-    lookups.add_table("lexeme_norm", table)
-    return lookups

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from confection import Config
@@ -53,8 +54,24 @@ def tune(config: Config, *, restart: bool = False, build_only: bool = False) -> 
     tests = {key: encoded(examples) for key, examples in built.tests.items()}
     tuner = Tuner(model, encoded(built.train), tests, settings.training, folder, base_name)
     state = tuner.run()
-    msg.good(f"Adapter in {folder / 'adapter'}")
+    speed = f"{state.tokens / max(state.seconds, 1e-9):.0f} tokens a second"
+    msg.good(f"Adapter in {folder / 'adapter'}: {state.step} steps, {speed}, {peak_memory()} at most")
     return state
+
+
+def peak_memory() -> str:
+    """The most memory that this process has had: the GPU's if it used one, else
+    its own."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU"
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return "unknown memory"
+    peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"{peak / 1e9:.1f} GB of memory"
 
 
 def load_tokenizer(name: str) -> object:

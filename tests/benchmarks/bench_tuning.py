@@ -7,6 +7,9 @@ training.
                exactly right; decoding as the component does it, with and
                without close answers asked the other way round, and the
                prior of the answers subtracted
+  within       the share where the answer and the record's name are one within the
+               other, the right ones included: an article often says its name
+               twice, in full and in short, and the record has one of the two
   first chunk  a rule that answers with the beginning of the text: in raw
                records it is right most of the time, here it must not be
   ECE          expected calibration error of the score that the components
@@ -83,20 +86,21 @@ def ask(model: object, prompts: Sequence[Prompt]) -> tuple[list[Response], float
 
 
 def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str) -> dict[str, float]:
-    """Share of names answered exactly, calibration error, and seconds per name."""
+    """Share of names answered exactly, and nearly so, calibration error, and seconds per name."""
     task = make_alignment_task()
     prompts = [task.prompt(text, "", [english], lang) for text, english, _ in tests]
     responses, seconds = ask(model, prompts)
-    scored = []
+    scored, within = [], 0
     for (text, english, name), response in zip(tests, responses, strict=True):
         answers = parse_alignment(response, [english]) if isinstance(response, str) else None
         entity = EnglishEntity(english, "", 0, len(english))
         found = align(text, [entity], [(answers or {}).get(english, [])], mentions="aligned")
-        scored.append(
-            (found[0].score, text[found[0].start : found[0].end] == name) if found else (0.0, False)
-        )
+        words = text[found[0].start : found[0].end] if found else ""
+        scored.append((found[0].score if found else 0.0, words == name))
+        within += bool(words) and (words in name or name in words)
     return {
         "names": sum(right for _, right in scored) / len(scored),
+        "within": within / len(scored),
         "ECE": reliability(scored)[1],
         "s/name": seconds,
     }

@@ -8,7 +8,7 @@ from spacy.tokens import DocBin
 
 from spacy_eat.corpora import CorpusError, to_examples
 from spacy_eat.extensions import install_extensions
-from spacy_eat.training.students import make_pseudo_labels, make_simplified_norms, pseudo_labels, read_docs
+from spacy_eat.training.students import make_pseudo_labels, pseudo_labels, read_docs
 
 
 def annotated(text, *sentences, lang="zh"):
@@ -145,11 +145,3 @@ def test_reader_names_what_is_wrong(tmp_path):
     (tmp_path / "a.spacy").write_bytes(b"nothing")
     with pytest.raises(CorpusError, match=r"a\.spacy: not a DocBin"):
         list(read_docs(tmp_path, spacy.blank("zh").vocab))
-
-
-def test_traditional_characters_have_simplified_norms(tmp_path):
-    nlp = spacy.blank("zh")
-    nlp.vocab.lookups = make_simplified_norms()
-    assert [token.norm_ for token in nlp("臺灣NBA")] == ["台", "湾", "n", "b", "a"]
-    nlp.to_disk(tmp_path)
-    assert [token.norm_ for token in spacy.load(tmp_path)("國際")] == ["国", "际"]
