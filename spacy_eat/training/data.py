@@ -299,12 +299,12 @@ def detokenize(english: str) -> str:
 
 
 def held_out(name: str, share: float) -> bool:
-    """Whether an English name belongs to the held-out ones, always the same.
+    """Whether a name or text belongs to the held-out ones, always the same.
 
-    name (str): The English name; case does not matter.
-    share (float): Share of all names that are held out, 0.0 to 1.0.
+    name (str): An English name, or a text; case and spaces do not matter.
+    share (float): Share of all that are held out, 0.0 to 1.0.
     """
-    digest = blake2b(" ".join(name.casefold().split()).encode("utf-8"), digest_size=4).digest()
+    digest = blake2b(" ".join(name.casefold().split()).encode("utf-8", "replace"), digest_size=4).digest()
     return int.from_bytes(digest, "big") < share * 2**32
 
 

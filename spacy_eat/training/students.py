@@ -5,7 +5,6 @@ is not certain it should not learn, neither as an entity nor as none: such token
 annotation, and cost it nothing whatever it predicts there.
 """
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..corpora import CorpusError, Record, to_examples
 from ..corpora import Span as Entity
 from ..extensions import install_extensions, sentences_of
 from ..types import SentenceRecord
+from .data import held_out
 
 # How far a label can be trusted, 0.0 to 1.0: the one place where methods of denoising go.
 Weight = Callable[[Span], float]
@@ -67,7 +67,7 @@ def make_pseudo_labels(
         records = pseudo_labels(
             read_docs(path, nlp.vocab), min_weight=min_weight, max_unaligned=max_unaligned, weight=weight
         )
-        chosen = (r for r in records if part == "all" or (part == "dev") == _held_out(r.text, dev_share))
+        chosen = (r for r in records if part == "all" or (part == "dev") == held_out(r.text, dev_share))
         for n, example in enumerate(to_examples(chosen, nlp), 1):
             yield example
             if n == limit:
@@ -170,8 +170,3 @@ def _without(spans: Iterable[tuple[int, int]], kept: Iterable[tuple[int, int]]) 
             if piece[0] < piece[1]
         ]
     return rest
-
-
-def _held_out(text: str, share: float) -> bool:
-    """The same answer for the same text, wherever it stands and whatever else there is."""
-    return zlib.crc32(text.encode("utf-8", "replace")) % 10_000 < share * 10_000
