@@ -80,7 +80,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("langs", nargs="+")
-    parser.add_argument("--parallel", type=int, default=2500, help="Most sentences with their English")
+    parser.add_argument("--parallel", type=int, default=8000, help="Most sentences with their English")
     parser.add_argument("--limit", type=int, default=0, help="Most records of each corpus; 0 for all")
     args = parser.parse_args()
     try:

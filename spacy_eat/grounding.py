@@ -75,6 +75,18 @@ _COMPLETING = re.compile(
     "|株式会社|有限会社|合同会社|(?:股份|控股|集团|集團)?有限公司|集团|集團)"
 )
 _COMPLETED = re.compile("(?:株式会社|有限会社|合同会社)$")
+# What a person is, said right after the name. In the same data 62 names stand before one of
+# these, 1 has it in it.
+_RANK_AFTER = re.compile(
+    "(?<=..)(?:氏|さん|先生|女士|小姐|博士|教授|教练|監督|選手|議員|议员|首相|大統領|总统|總統|总理|總理|主席|部长"
+    "|大臣|知事|社長|会長|天皇|王子|爵士|[公侯伯子男]爵|[大中少][将佐尉校]|上[将將校尉]|[将將][軍军]|元[帥帅])$"
+)
+_RANK_BEFORE = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Doctor|Prof|Professor|Sir|Lord|Coach|Director|Representative|Senator|Member|President"
+    r"|Chairman|Minister|Premier|Secretary|Governor|Emperor|Prince|Duke|Marquis|Marquess|Count|Earl|Viscount|Baron"
+    r"|General|Admiral|Marshal|Colonel|Commander|Major|Captain|Lieutenant)\b",
+    re.IGNORECASE,
+)
 # What no name starts or ends with.
 _EDGES = frozenset("，、；：,;: \t\n\r\u3000\u00a0")
 _AFTER_STOP = frozenset([*_CLOSERS, *' \n\r\u3000"'])
@@ -583,7 +595,7 @@ def _options(
     places = {
         text: [
             (match, _fit(source, match, english))
-            for match in map(partial(_complete, source), found[text][:limit])
+            for match in map(partial(_complete, source, english), found[text][:limit])
         ]
         for text in texts
     }
@@ -611,8 +623,12 @@ def _options(
     }
 
 
-def _complete(source: str, match: Match) -> Match:
-    """A match with what belongs to the name right before and after it."""
+def _complete(source: str, english: str, match: Match) -> Match:
+    """A match with what belongs to the name right before and after it, and
+    without a person's rank that the English has not."""
+    rank = _RANK_AFTER.search(source[match.start : match.end])
+    if rank and not _RANK_BEFORE.search(english):
+        match = replace(match, end=match.start + rank.start(), status="variant")
     before = _COMPLETED.search(source, max(0, match.start - 4), match.start)
     after = None
     if match.end - match.start > 1 and not _COMPLETING.fullmatch(source, match.end - 1, match.end):

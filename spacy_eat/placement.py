@@ -23,10 +23,10 @@ def place(
     """Set the spans of entities on a doc.
 
     All go to `doc.spans[spans_key]`; those to `doc.ents` that do not overlap,
-    the most confident first. What the policy for spans off token boundaries did is
-    counted in `doc._.eat["counts"]`: "split" (tokens), "expanded", "grouped",
-    "dropped" (entities); and "overlapping": entities that did not get into
-    `doc.ents`.
+    the most confident first, a place joined to the larger one right before it.
+    What the policy for spans off token boundaries did is counted in
+    `doc._.eat["counts"]`: "split" (tokens), "expanded", "grouped", "dropped"
+    (entities); and "overlapping": entities that did not get into `doc.ents`.
 
     doc (Doc): The doc.
     entities (Sequence[EntityRecord]): Entities; the unaligned ones are passed over.
@@ -92,10 +92,37 @@ def _set_ents(doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: boo
             chosen.append(span)
         else:
             lost += 1
+    chosen = _join_places(chosen)
     if overwrite:
         kept = [ent for ent in kept if all(free[ent.start : ent.end])]
     doc.set_ents([*kept, *chosen], default="outside")
     return lost
+
+
+def _join_places(spans: Iterable[Span]) -> list[Span]:
+    """Make one entity of a place and the larger one it is in, where nothing is
+    between them: 福岡県 + 久留米市.
+
+    In gold data (UNER zh PUD and GSDSIMP, Stockmark, UD Japanese GSD) 113 places
+    are written like that, and 1 touches another place.
+    """
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.end == span.start
+            and last.label == span.label
+            and last[-1].text[-1] in _DIVISIONS
+            and not last[-1].whitespace_
+        ):
+            joined[-1] = Span(span.doc, last.start, span.end, label=span.label)
+        else:
+            joined.append(span)
+    return joined
+
+
+_DIVISIONS = frozenset("省州市県縣县郡区區町村都道府旗盟邦乡鄉镇鎮")  # how larger places end
 
 
 def _split_tokens(doc: Doc, cuts: Iterable[int]) -> int:

@@ -257,6 +257,24 @@ def test_names_are_completed(source, answer, expected):
     assert aligned(source, ("Name", answer)) == [("Name", source.index(expected), expected)]
 
 
+@pytest.mark.parametrize(
+    "source, answer, expected",
+    [
+        ("第2の神直道少佐は", "神直道少佐", "神直道"),
+        ("ウィリス・A・リー中将が", "ウィリス・A・リー中将", "ウィリス・A・リー"),
+        ("山田氏は", "山田氏", "山田"),
+        ("勃艮第伯爵说", "勃艮第伯爵", "勃艮第"),
+        ("源氏は", "源氏", "源氏"),
+        ("明星大学教授の", "明星大学教授", "明星大学"),
+        ("尉氏县的", "尉氏县", "尉氏县"),
+    ],
+)
+def test_a_rank_is_no_part_of_a_name(source, answer, expected):
+    assert aligned(source, ("Name", answer)) == [("Name", source.index(expected), expected)]
+    ranked = aligned(source, ("Professor Name", answer))
+    assert ranked == [("Professor Name", source.index(answer), answer)]
+
+
 def test_names_are_not_cut_at_a_middle_dot():
     source = "唐納德·特朗普說"
     assert aligned(source, ("Donald Trump", [("唐納德", -1.0), ("唐納德·特朗普", -2.0)])) == [

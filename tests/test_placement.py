@@ -130,3 +130,53 @@ def test_split_is_the_policy_that_keeps_gold_entities(data):
         recall[policy] = kept / gold
     assert recall["split"] == 1.0
     assert recall["split"] > max(recall["expand"], recall["group"], recall["drop"])
+
+
+def placed(text, *names):
+    """The entities of a doc in which names with their labels were aligned."""
+    doc = Doc(spacy.blank("ja").vocab, words=[*text], spaces=[False] * len(text))
+    doc._.eat = new_record([(0, len(doc.text))])
+    records = []
+    for name, label in names:
+        start = doc.text.index(name)
+        span = {"start_char": start, "end_char": start + len(name)}
+        records.append({"text": name, "label": label, "score": 1.0, "status": "exact", **span})
+    doc._.eat["sentences"][0]["entities"] = records
+    place(doc, records)
+    return ents(doc), [span.text for span in doc.spans["eat"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "expected"),
+    [
+        ("福岡県久留米市の", [("福岡県", "LOC"), ("久留米市", "LOC")], [("福岡県久留米市", "LOC")]),
+        (
+            "四川省资阳市雁江区",
+            [("雁江区", "LOC"), ("四川省", "LOC"), ("资阳市", "LOC")],
+            [("四川省资阳市雁江区", "LOC")],
+        ),
+        ("福岡県と大分県", [("福岡県", "LOC"), ("大分県", "LOC")], [("福岡県", "LOC"), ("大分県", "LOC")]),
+        ("福岡県議会", [("福岡県", "LOC"), ("議会", "ORG")], [("福岡県", "LOC"), ("議会", "ORG")]),
+        ("欧米", [("欧", "LOC"), ("米", "LOC")], [("欧", "LOC"), ("米", "LOC")]),
+        ("東区 北区", [("東区", "LOC"), ("北区", "LOC")], [("東区", "LOC"), ("北区", "LOC")]),
+    ],
+)
+def test_a_place_is_joined_to_the_larger_one_right_before_it(text, names, expected):
+    found, group = placed(text, *names)
+    assert found == expected
+    assert group == [name for name, _ in names]
+
+
+def test_what_was_joined_tells_of_the_most_certain_part():
+    doc = Doc(spacy.blank("ja").vocab, words=["福岡県", "久留米市"], spaces=[False, False])
+    doc._.eat = new_record([(0, 7)])
+    record = {"label": "LOC", "status": "exact"}
+    doc._.eat["sentences"][0]["entities"] = records = [
+        {**record, "text": "Fukuoka", "start_char": 0, "end_char": 3, "score": 0.6},
+        {**record, "text": "Kurume", "start_char": 3, "end_char": 7, "score": 0.9},
+    ]
+    place(doc, records)
+    (ent,) = doc.ents
+    assert (ent.text, ent._.eat_english, ent._.eat_score) == ("福岡県久留米市", "Kurume", 0.9)
+    place(doc, records)  # again, as an interrupted run would
+    assert [ent.text for ent in doc.ents] == ["福岡県久留米市"]
