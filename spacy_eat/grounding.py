@@ -39,6 +39,10 @@ _RANK = math.log(0.5)
 # Worth (nats) of ending right before a bracket with the English name in it:
 # 安迪（Andy）; and what stops at the middle dot of a longer name loses.
 _GLOSSED, _CUT_NAME = 3.0, 2.0
+# What 的 or の joins is a phrase rather than a name (nats): in gold data 9 of 2,424
+# Japanese names and 2 Chinese ones have one inside.
+_PHRASE = 3.0
+_JOINING = re.compile(".[の的].")
 # Of the log-probabilities that scores are made from: the tuned LLM is surer than it is right. On held-out
 # alignments the expected calibration error is lowest at 1.5 for Chinese and at 2.0 for Japanese.
 _TEMPERATURE = 1.7
@@ -67,12 +71,15 @@ _TITLES = """
     株式会社 有限会社 (株) 有限公司 股份有限公司 集团有限公司 公司
 """
 _PARTICLES = "のはがをにとでも的"
-# What completes a name it stands right beside: 魁北克 + 省, 株式会社 + イズミ. In gold
-# data (UNER zh PUD and GSDSIMP, Stockmark, UD Japanese GSD) 319 of 322 names beside one
+# What completes a name it stands right beside: 魁北克 + 省, 中国 + 大陆, 株式会社 + イズミ. In gold
+# data (UNER zh PUD and GSDSIMP, Stockmark, UD Japanese GSD) 497 of 498 names beside one
 # have it in them, if a word that only begins like it does not count (市民, 町長).
 _COMPLETING = re.compile(
-    "(?:[省州市県縣县郡区區町村島岛湖河川駅](?![民長长内內主場场間间域定立議议值])|大学|大學|共和国|共和國"
-    "|株式会社|有限会社|合同会社|(?:股份|控股|集团|集團)?有限公司|集团|集團)"
+    "(?:[省州市県縣县郡区區町村乡鄉镇鎮島岛湖河川海洋駅](?![民長长内內主場场間间域定立議议值里裏道外岸上军軍关關拔底区區])"
+    "|[线線](?![路性条條上])|半[岛島]|大[陆陸]|[内內]地|共和[国國]|寺(?!院)|神社|公[园園]|空港|(?:国际|國際)?(?:机场|機場)"
+    "|鉄道|[铁鐵]路|大[学學]|[学學][院校]|研究[所院]|博物[馆館]|美[术術][馆館]|[图図圖][书書][馆館]|球場|劇場|ホテル"
+    "|[协協議议][会會]|委[员員][会會]|[银銀]行|会社|株式会社|有限会社|合同会社|(?:股份|控股|集团|集團)?有限公司|集团|集團"
+    "|[一二三四五六]世(?![代界紀纪]))"
 )
 _COMPLETED = re.compile("(?:株式会社|有限会社|合同会社)$")
 # What a person is, said right after the name. In the same data 62 names stand before one of
@@ -642,8 +649,11 @@ def _complete(source: str, english: str, match: Match) -> Match:
 
 def _fit(source: str, match: Match, english: str) -> float:
     """What speaks for a place or against it (nats), whatever the LLM says."""
-    return _GLOSSED * _is_glossed(source, match.end, english) - _CUT_NAME * _cuts_name(
-        source, match.start, match.end
+    start, end = match.start, match.end
+    return (
+        _GLOSSED * _is_glossed(source, end, english)
+        - _CUT_NAME * _cuts_name(source, start, end)
+        - _PHRASE * bool(_JOINING.search(source, start, end))
     )
 
 

@@ -251,6 +251,12 @@ def test_a_name_in_brackets_is_a_mention_whatever_the_english_is():
         ("株式会社イズミの店", "イズミ", "株式会社イズミ"),
         ("興亜工業株式会社は", "興亜工業", "興亜工業株式会社"),
         ("李省的", "李", "李"),
+        ("在中国大陆的", "中国", "中国大陆"),
+        ("南投市区的", "南投", "南投"),
+        ("利奥波德一世与", "利奥波德", "利奥波德一世"),
+        ("罗马一世纪的", "罗马", "罗马"),
+        ("三井住友銀行は", "三井住友", "三井住友銀行"),
+        ("北京大学", "北京大学", "北京大学"),
     ],
 )
 def test_names_are_completed(source, answer, expected):
@@ -273,6 +279,16 @@ def test_a_rank_is_no_part_of_a_name(source, answer, expected):
     assert aligned(source, ("Name", answer)) == [("Name", source.index(expected), expected)]
     ranked = aligned(source, ("Professor Name", answer))
     assert ranked == [("Professor Name", source.index(answer), answer)]
+
+
+def test_a_name_is_preferred_to_a_phrase():
+    source = "国際連合の輸送機は稀勢の里と"
+    assert aligned(source, ("UN Transport", [("国際連合の輸送機", -0.2), ("国際連合", -2.0)])) == [
+        ("UN Transport", 0, "国際連合")
+    ]
+    assert aligned(source, ("Kisenosato", [("稀勢の里", -0.2), ("稀勢", -6.0)])) == [
+        ("Kisenosato", 9, "稀勢の里")
+    ]
 
 
 def test_names_are_not_cut_at_a_middle_dot():
@@ -401,7 +417,7 @@ def test_alignments_are_valid(request, mentions, min_score):
 
 @settings(deadline=None)
 @given(
-    st.permutations("京都文学院東西南北").map("".join),
+    st.permutations("京都文字像東西南北").map("".join),
     st.lists(
         st.lists(st.tuples(st.integers(0, 8), st.integers(1, 4), st.floats(-9, 0)), max_size=3), max_size=4
     ),
