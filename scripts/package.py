@@ -61,7 +61,7 @@ def student(lang: str, version: str) -> Path | None:
         "eat_sm",
         version,
         f"NER for {NAMES.get(lang, lang)} (PER, LOC, ORG), trained on pseudo labels of spacy-eat alone",
-        "CC BY-SA 4.0",
+        "CC BY-SA 4.0, Gemma Terms of Use",  # of the labels, and of the vectors of Chinese characters
         sources,
         requirements,
         f"{lang}_student",
@@ -119,7 +119,7 @@ def forget_training(path: Path) -> None:
     """Take out of a config where the data came from: it needs files and functions others don't have."""
     config = spacy.util.load_config(path).interpolate()
     config.update(paths={}, vars={}, corpora={})
-    config["initialize"].update(lookups=None, vectors=None, init_tok2vec=None)
+    config["initialize"].update(lookups=None, vectors=None, init_tok2vec=None, before_init=None)
     config.to_disk(path)
 
 
