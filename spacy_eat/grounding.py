@@ -82,8 +82,8 @@ _COMPLETING = re.compile(
     "|[一二三四五六]世(?![代界紀纪]))"
 )
 _COMPLETED = re.compile("(?:株式会社|有限会社|合同会社)$")
-# What a person is, said right after the name. In the same data 62 names stand before one of
-# these, 1 has it in it.
+# What a person is, said right after the name. In the same data 64 persons' names stand before
+# one of these, and 2 names have one in them.
 _RANK_AFTER = re.compile(
     "(?<=..)(?:氏|さん|先生|女士|小姐|博士|教授|教练|監督|選手|議員|议员|首相|大統領|总统|總統|总理|總理|主席|部长"
     "|大臣|知事|社長|会長|天皇|王子|爵士|[公侯伯子男]爵|[大中少][将佐尉校]|上[将將校尉]|[将將][軍军]|元[帥帅])$"

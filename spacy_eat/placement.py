@@ -83,32 +83,41 @@ def _set_ents(doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: boo
         for ent in kept:
             free[ent.start : ent.end] = [False] * len(ent)
     lost = 0
-    present = {(ent.start, ent.end, ent.label) for ent in kept}
-    for _, span in sorted(candidates, key=lambda item: (-item[0], -len(item[1]), item[1].start)):
-        if not overwrite and (span.start, span.end, span.label) in present:
-            continue  # set by an earlier run
+    spans = [s for _, s in sorted(candidates, key=lambda item: (-item[0], -len(item[1]), item[1].start))]
+    # What an earlier run has set, whole or as a part of an address.
+    present = set() if overwrite else {_key(ent) for ent in kept}
+    present |= {_key(part) for parts in _addresses(spans) if _key(_whole(parts)) in present for part in parts}
+    for span in spans:
+        if _key(span) in present:
+            continue
         if all(free[span.start : span.end]):
             free[span.start : span.end] = [False] * len(span)
             chosen.append(span)
         else:
             lost += 1
-    chosen = _join_places(chosen)
     if overwrite:
         kept = [ent for ent in kept if all(free[ent.start : ent.end])]
-    doc.set_ents([*kept, *chosen], default="outside")
+    doc.set_ents([*kept, *map(_whole, _addresses(chosen))], default="outside")
     return lost
 
 
-def _join_places(spans: Iterable[Span]) -> list[Span]:
-    """Make one entity of a place and the larger one it is in, where nothing is
-    between them: 福岡県 + 久留米市.
+def _key(span: Span) -> tuple[int, int, int]:
+    return span.start, span.end, span.label
+
+
+_DIVISIONS = frozenset("省州市県縣县郡区區町村都道府旗盟邦乡鄉镇鎮")  # how larger places end
+
+
+def _addresses(spans: Iterable[Span]) -> list[list[Span]]:
+    """Put a place together with the larger one it is in, where nothing is
+    between them: 福岡県 + 久留米市. Any other span is by itself.
 
     In gold data (UNER zh PUD and GSDSIMP, Stockmark, UD Japanese GSD) 113 places
     are written like that, and 1 touches another place.
     """
-    joined: list[Span] = []
+    groups: list[list[Span]] = []
     for span in sorted(spans, key=lambda span: span.start):
-        last = joined[-1] if joined else None
+        last = groups[-1][-1] if groups else None
         if (
             last is not None
             and last.end == span.start
@@ -116,13 +125,16 @@ def _join_places(spans: Iterable[Span]) -> list[Span]:
             and last[-1].text[-1] in _DIVISIONS
             and not last[-1].whitespace_
         ):
-            joined[-1] = Span(span.doc, last.start, span.end, label=span.label)
+            groups[-1].append(span)
         else:
-            joined.append(span)
-    return joined
+            groups.append([span])
+    return groups
 
 
-_DIVISIONS = frozenset("省州市県縣县郡区區町村都道府旗盟邦乡鄉镇鎮")  # how larger places end
+def _whole(parts: Sequence[Span]) -> Span:
+    """RETURNS (Span): From the first of an address's parts to the last."""
+    first, last = parts[0], parts[-1]
+    return Span(first.doc, first.start, last.end, label=first.label)
 
 
 def _split_tokens(doc: Doc, cuts: Iterable[int]) -> int:

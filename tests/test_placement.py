@@ -133,17 +133,16 @@ def test_split_is_the_policy_that_keeps_gold_entities(data):
 
 
 def placed(text, *names):
-    """The entities of a doc in which names with their labels were aligned."""
+    """A doc in which names with their labels and scores were aligned."""
     doc = Doc(spacy.blank("ja").vocab, words=[*text], spaces=[False] * len(text))
     doc._.eat = new_record([(0, len(doc.text))])
-    records = []
-    for name, label in names:
+    records = doc._.eat["sentences"][0]["entities"]
+    for name, label, *score in names:
         start = doc.text.index(name)
         span = {"start_char": start, "end_char": start + len(name)}
-        records.append({"text": name, "label": label, "score": 1.0, "status": "exact", **span})
-    doc._.eat["sentences"][0]["entities"] = records
+        records.append({"text": name, "label": label, "score": (*score, 1.0)[0], "status": "exact", **span})
     place(doc, records)
-    return ents(doc), [span.text for span in doc.spans["eat"]]
+    return doc
 
 
 @pytest.mark.parametrize(
@@ -162,21 +161,15 @@ def placed(text, *names):
     ],
 )
 def test_a_place_is_joined_to_the_larger_one_right_before_it(text, names, expected):
-    found, group = placed(text, *names)
-    assert found == expected
-    assert group == [name for name, _ in names]
+    doc = placed(text, *names)
+    assert ents(doc) == expected
+    assert [span.text for span in doc.spans["eat"]] == [name for name, _ in names]
 
 
 def test_what_was_joined_tells_of_the_most_certain_part():
-    doc = Doc(spacy.blank("ja").vocab, words=["福岡県", "久留米市"], spaces=[False, False])
-    doc._.eat = new_record([(0, 7)])
-    record = {"label": "LOC", "status": "exact"}
-    doc._.eat["sentences"][0]["entities"] = records = [
-        {**record, "text": "Fukuoka", "start_char": 0, "end_char": 3, "score": 0.6},
-        {**record, "text": "Kurume", "start_char": 3, "end_char": 7, "score": 0.9},
-    ]
-    place(doc, records)
+    doc = placed("福岡県久留米市", ("福岡県", "LOC", 0.6), ("久留米市", "LOC", 0.9))
     (ent,) = doc.ents
-    assert (ent.text, ent._.eat_english, ent._.eat_score) == ("福岡県久留米市", "Kurume", 0.9)
-    place(doc, records)  # again, as an interrupted run would
+    assert (ent.text, ent._.eat_english, ent._.eat_score) == ("福岡県久留米市", "久留米市", 0.9)
+    place(doc, doc._.eat["sentences"][0]["entities"])  # again, as an interrupted run would
     assert [ent.text for ent in doc.ents] == ["福岡県久留米市"]
+    assert doc._.eat["counts"] == {}

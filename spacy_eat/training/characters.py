@@ -65,7 +65,7 @@ def embed(words: Sequence[str], model: str | None = None) -> tuple[list[str], np
         raise ImportError(MISSING) from error
 
     name = str(base_model_dir()) if model is None else model
-    ids = load_tokenizer(name)(list(words), add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+    ids = load_tokenizer(name)(list(words), add_special_tokens=False)["input_ids"]
     known = {word: tokens[0] for word, tokens in zip(words, ids, strict=True) if len(tokens) == 1}
     weights = AutoModelForCausalLM.from_pretrained(name, torch_dtype="auto").get_input_embeddings().weight
     return list(known), weights[list(known.values())].detach().float().numpy()

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from confection import Config
 from wasabi import msg
@@ -74,7 +75,7 @@ def peak_memory() -> str:
     return f"{peak / 1e9:.1f} GB of memory"
 
 
-def load_tokenizer(name: str) -> object:
+def load_tokenizer(name: str) -> Any:
     """The tokenizer of a model.
 
     name (str): Folder or name of a causal LLM of transformers.
