@@ -11,8 +11,8 @@ from spacy.language import Language
 from spacy.lookups import Lookups
 from spacy.vectors import Vectors
 
-from ..models.embedded import MISSING, base_model_dir
-from .tune import load_tokenizer
+from ..models.embedded import MISSING
+from .tune import base_model, load_tokenizer
 
 HAN = (range(0x4E00, 0xA000), range(0x3400, 0x4DC0), range(0xF900, 0xFB00))
 # What stands between them: ASCII, dashes and quotation marks, punctuation of their own, full-width forms.
@@ -64,7 +64,7 @@ def embed(words: Sequence[str], model: str | None = None) -> tuple[list[str], np
     except ImportError as error:
         raise ImportError(MISSING) from error
 
-    name = str(base_model_dir()) if model is None else model
+    name, _ = base_model(model)
     ids = load_tokenizer(name)(list(words), add_special_tokens=False)["input_ids"]
     known = {word: tokens[0] for word, tokens in zip(words, ids, strict=True) if len(tokens) == 1}
     weights = AutoModelForCausalLM.from_pretrained(name, torch_dtype="auto").get_input_embeddings().weight

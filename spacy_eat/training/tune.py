@@ -36,7 +36,7 @@ def tune(config: Config, *, restart: bool = False, build_only: bool = False) -> 
     if restart:
         for path in [folder / "config.json", *checkpoints(folder)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    name, base_name = _base(settings)
+    name, base_name = base_model(settings.model.name)
     built = _examples(settings, folder)
     for step, counts in built.counts.items():
         msg.text(f"{step}: {', '.join(f'{value} {key}' for key, value in counts.items())}")
@@ -90,10 +90,13 @@ def load_tokenizer(name: str) -> Any:
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
-def _base(settings: TuneConfig) -> tuple[str, str]:
-    """What to load, and what the adapter's config says it belongs to."""
-    if settings.model.name is not None:
-        return settings.model.name, settings.model.name
+def base_model(name: str | None) -> tuple[str, str]:
+    """What to load, and what an adapter's config says it belongs to.
+
+    name (Optional[str]): Folder or name of a causal LLM of transformers, None for the embedded one.
+    """
+    if name is not None:
+        return name, name
     from ..models.embedded import BASE, base_model_dir
 
     return str(base_model_dir()), BASE
