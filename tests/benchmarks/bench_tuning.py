@@ -16,6 +16,10 @@ training.
                would give the answer
   chrF         translations (sacrebleu); few-shot without the adapter, as the
                component does it; with and without names found first (draft)
+  kept         of the names that the English NER finds in the reference, the share that
+               stands in the translation
+  there        how many names it finds in the translations, in each at most as many
+               as in its reference, as a share of those
 
     python -m tests.benchmarks.bench_tuning --adapters none default --names 50 --sentences 20
 """
@@ -33,6 +37,7 @@ from spacy.util import load_config
 from wasabi import msg
 
 from spacy_eat.corpora import read
+from spacy_eat.english import EnglishPipeline
 from spacy_eat.grounding import align
 from spacy_eat.models.embedded import make_embedded
 from spacy_eat.scoring import reliability
@@ -106,12 +111,28 @@ def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str)
     }
 
 
-def score_translation(model: object, pairs: Sequence[tuple[str, str]], lang: str) -> tuple[float, float]:
-    """chrF, and seconds per sentence."""
+def score_translation(
+    model: object, english: EnglishPipeline, pairs: Sequence[tuple[str, str]], lang: str
+) -> dict[str, float]:
+    """chrF, shares of the names, and seconds per sentence."""
     task = make_translation_task()
     responses, seconds = ask(model, [task.prompt(source, lang) for source, _ in pairs])
     answers = [clean_translation(r) if isinstance(r, str) else "" for r in responses]
-    return CHRF().corpus_score(answers, [[english for _, english in pairs]]).score, seconds
+    references = [reference for _, reference in pairs]
+    names, found = english(references), english(answers)
+    total = sum(map(len, names)) or 1
+    kept = sum(
+        name.text.lower() in answer.lower()
+        for answer, wanted in zip(answers, names, strict=True)
+        for name in wanted
+    )
+    there = sum(min(len(a), len(b)) for a, b in zip(names, found, strict=True))
+    return {
+        "chrF": CHRF().corpus_score(answers, [references]).score,
+        "kept": kept / total,
+        "there": there / total,
+        "s/sentence": seconds,
+    }
 
 
 def main() -> None:
@@ -132,6 +153,7 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config(CONFIG, overrides={"paths.data": str(args.data)}, interpolate=True)
     corpora = Corpora.model_validate(config["corpora"])
+    english = EnglishPipeline()
     names: list[dict[str, object]] = []
     translations: list[dict[str, object]] = []
     for adapter in args.adapters:
@@ -153,11 +175,10 @@ def main() -> None:
             for lang in LANGUAGES:
                 for file in args.pairs:
                     pairs = held_out_pairs(corpora, args.data, lang, file)[: args.sentences]
-                    chrf, seconds = score_translation(model, pairs, lang)
                     row = {"adapter": adapter, "draft": draft, "language": lang, "pairs": file}
-                    row |= {"translated": len(pairs), "chrF": chrf, "s/sentence": seconds}
-                    translations.append(row)
-                    print(json.dumps(row), flush=True)
+                    row |= {"translated": len(pairs)}
+                    translations.append({**row, **score_translation(model, english, pairs, lang)})
+                    print(json.dumps(translations[-1]), flush=True)
     for rows in filter(None, (names, translations)):
         cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
         msg.table(cells, header=list(rows[0]), divider=True)
