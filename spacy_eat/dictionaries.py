@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_WORDS = 6  # words of an English name; longer ones are explanations
 MAX_LENGTH = 24  # characters of a term that is looked for, where no more are asked for
@@ -81,15 +82,35 @@ def _cuts_word(text: str, place: int) -> bool:
     return re.fullmatch("[\u30a1-\u30faー]{2}|[A-Za-zÀ-ɏ0-9]{2}", around) is not None
 
 
+class Entry(NamedTuple):
+    """An entry of CC-CEDICT."""
+
+    traditional: str
+    simplified: str
+    is_name: bool  # its transcription begins with a capital letter
+    senses: list[str]
+
+
+def cedict_entries() -> Iterator[Entry]:
+    """All that CC-CEDICT has, names and words.
+
+    YIELDS (Entry): The entries, in the dictionary's order.
+    RAISES (ImportError): It is not installed.
+    """
+    for match in filter(None, map(_CEDICT_LINE.match, _cedict_lines())):
+        traditional, simplified, pinyin, senses = match.groups()
+        yield Entry(traditional, simplified, pinyin[:1].isupper(), senses.split("/"))
+
+
 @cache
 def _cedict() -> dict[str, str]:
     names: dict[str, str] = {}
-    entries = [match.groups() for match in map(_CEDICT_LINE.match, _cedict_lines()) if match]
-    words = {form for *forms, pinyin, _ in entries for form in forms if not pinyin[:1].isupper()}
-    for traditional, simplified, pinyin, senses in entries:
-        if len(simplified) < 2 or not pinyin[:1].isupper() or simplified in words:
+    entries = list(cedict_entries())
+    words = {form for entry in entries for form in entry[:2] if not entry.is_name}
+    for traditional, simplified, is_name, senses in entries:
+        if len(simplified) < 2 or not is_name or simplified in words:
             continue
-        for sense in senses.split("/"):
+        for sense in senses:
             english = "" if _NO_NAME.match(sense) else _english(sense)
             if english and not (len(simplified) < 3 and _KIND.search(english)):
                 english = _KIND.sub("", english)
