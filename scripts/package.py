@@ -153,7 +153,7 @@ def make(
     with TemporaryDirectory() as folder:
         nlp.to_disk(Path(folder) / full)
         forget_training(Path(folder) / full / "config.cfg")
-        # What a config names of spacy-eat's goes with it.
+        # What a student needs of spacy-eat's goes with it.
         code = [Path(soft_lexicon.__file__)] if "spacy_eat.SoftLexicon.v1" in nlp.config.to_str() else []
         spacy_package(
             Path(folder) / full,
@@ -163,7 +163,12 @@ def make(
             require_parent=True,
             silent=True,
         )
-    return PACKAGES / f"{full}-{version}"
+    path = PACKAGES / f"{full}-{version}"
+    if code:
+        meta = srsly.read_json(path / "meta.json")
+        meta["requirements"] = [name for name in meta["requirements"] if not name.startswith("spacy-eat")]
+        srsly.write_json(path / "meta.json", meta)
+    return path
 
 
 def scores(model: str) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def make_soft_lexicon(width: int, embed: Layer, longest: int = 8) -> Layer:
     longest (int): Tokens of the longest word that is looked for.
     RETURNS (Model[List[Doc], List[Floats2d]]): The layer.
     """
-    project = chain(Linear(nO=width), LayerNorm(nI=width))  # or else the other layer's output is far larger
+    # The norm makes words count as much as the other layer from the start.
+    project: Model = chain(Linear(nO=width), LayerNorm(nI=width))
     words: Layer = chain(_word_vectors(longest), with_array(project))
     return chain(concatenate(embed, words), with_array(Maxout(nO=width, nP=3, normalize=True)))
 

@@ -264,7 +264,7 @@ def student(project: Path) -> Path:
     sentence = ("张三在北京", "aligned", [("张三", "PER", 0.9), ("北京", "LOC", 0.9)])
     docs = [annotated("张三在北京", sentence), annotated("天晴", ("天晴", "aligned", []))]
     DocBin(docs=docs * 8, store_user_data=True).to_disk(project / "pseudo.spacy")
-    small = {"embed.rows": [500, 100], "encode.width": 16, "encode.depth": 1}
+    small = {"embed.embed.rows": [500, 100], "encode.width": 16, "encode.depth": 1}
     train(
         project / "configs" / "zh_student.cfg",
         project / "training" / "zh_student",
