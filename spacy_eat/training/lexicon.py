@@ -14,7 +14,6 @@ from spacy.lookups import Lookups
 from spacy.vectors import Vectors
 
 from ..dictionaries import cedict_entries
-from ..models.embedded import MISSING
 from .tune import base_model, load_tokenizer
 
 HAN = (range(0x4E00, 0xA000), range(0x3400, 0x4DC0), range(0xF900, 0xFB00))
@@ -86,16 +85,14 @@ def _explanations() -> dict[str, tuple[list[bool], str]]:
 
 def _input_embeddings(model: str | None) -> tuple[Any, np.ndarray]:
     """The tokenizer of an LLM, and its input embeddings, each of length 1."""
-    try:
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise ImportError(MISSING) from error
-
     name, _ = base_model(model)
+    tokenizer = load_tokenizer(name)
+    from transformers import AutoModelForCausalLM
+
     weights = AutoModelForCausalLM.from_pretrained(name, torch_dtype="auto").get_input_embeddings().weight
     embeddings = weights.detach().float().numpy()
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return load_tokenizer(name), embeddings
+    return tokenizer, embeddings
 
 
 def principal_components(data: np.ndarray, dims: int) -> np.ndarray:
