@@ -33,7 +33,8 @@ def make_soft_lexicon(width: int, embed: Layer, longest: int = 8) -> Layer:
     embed (Model[List[Doc], List[Floats2d]]): The other layer, such as spacy.MultiHashEmbed.v2 without static
         vectors.
     longest (int): Tokens of the longest word that is looked for.
-    RETURNS (Model[List[Doc], List[Floats2d]]): The layer.
+    RETURNS (Model[List[Doc], List[Floats2d]]): The layer, of shape (tokens, width). When it is initialized
+        without static vectors, it raises a ValueError.
     """
     # The norm makes words count as much as the other layer from the start.
     project: Model = chain(Linear(nO=width), LayerNorm(nI=width))
