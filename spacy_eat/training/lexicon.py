@@ -1,6 +1,7 @@
 """What a student that reads Chinese characters knows of them, and of words, before it is trained.
 
-Both are stored with the pipeline: it needs neither spacy-eat, nor an LLM, nor OpenCC where it runs.
+Norms and vectors are stored with the pipeline: where it runs it needs neither an LLM, nor OpenCC, nor a
+dictionary.
 """
 
 import re
@@ -76,11 +77,12 @@ def _explanations() -> dict[str, tuple[list[bool], str]]:
         if LENGTHS[0] <= len(word) <= LENGTHS[1]:
             kept = (sense for sense in senses[:4] if not sense.startswith("CL:"))
             english = " ".join(_NOT_ENGLISH.sub("", sense) for sense in kept)
-            entries.setdefault(word, []).append((not is_name, english))
-    return {
-        word: ([not common for common, _ in found], " ".join(english for _, english in sorted(found))[:200])
-        for word, found in sorted(entries.items())
-    }
+            entries.setdefault(word, []).append((is_name, english))
+    explained = {}
+    for word, found in sorted(entries.items()):
+        found.sort(key=lambda entry: (not entry[0], entry[1]))
+        explained[word] = ([is_name for is_name, _ in found], " ".join(english for _, english in found)[:200])
+    return explained
 
 
 def _input_embeddings(model: str | None) -> tuple[Any, np.ndarray]:
