@@ -25,7 +25,7 @@ from spacy.cli.package import package as spacy_package
 from spacy.language import Language
 from wasabi import msg
 
-from spacy_eat import soft_lexicon
+from spacy_eat.training.students import soft_lexicon
 
 TRAINING, METRICS, PACKAGES = Path("training"), Path("metrics"), Path("packages")
 NAMES = {"zh": "Chinese", "ja": "Japanese", "ko": "Korean", "en": "English"}

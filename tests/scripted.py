@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from spacy_eat.extensions import install_extensions
-from spacy_eat.types import Usage
+from spacy_eat.llm.prompts import Usage
+from spacy_eat.records import install_extensions
 
 NAMES = {"张三": ("Zhang San", "PER"), "東京": ("Tokyo", "LOC")}
 CONFIG = """

@@ -6,9 +6,9 @@ import pytest
 import spacy
 from spacy.util import load_config
 
-from spacy_eat.models.chat_completions import ChatCompletions
+from spacy_eat.llm.chat_completions import ChatCompletions
 
-from .models.server import Server, error, reply
+from .llm.server import Server, error, reply
 
 ZH = "联想集团由柳传志于1984年在北京创立。"
 EN = "Lenovo Group was founded by Liu Chuanzhi in Beijing in 1984."

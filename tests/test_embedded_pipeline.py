@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 import spacy
 
-from spacy_eat.models.embedded import make_embedded
-from spacy_eat.tasks.translation import make_translation_task
+from spacy_eat.llm.embedded import make_embedded
+from spacy_eat.llm.tasks.translation import make_translation_task
 
 TEXTS = {
     "zh": [

@@ -16,7 +16,7 @@ from spacy.cli.train import train
 from spacy.tokens import DocBin
 from weasel.util import load_project_config
 
-from .training.test_students import annotated
+from .training.students.test_labels import annotated
 
 ROOT = Path(__file__).parents[1]
 

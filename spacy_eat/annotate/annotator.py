@@ -12,8 +12,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import import_file
 
-from ..extensions import install_extensions, sentences_of, set_translation
-from ..types import Usage
+from ..llm.prompts import Usage
+from ..records import install_extensions, sentences_of, set_translation
 from .journal import Result
 from .records import Record, pack, unpack
 

@@ -28,7 +28,7 @@ def demo_cli(
     from wasabi import msg
 
     from ..annotate import guess_language, load_pipeline, to_fields
-    from ..extensions import sentences_of
+    from ..records import sentences_of
     from ._table import table
 
     groups: dict[str, list[str]] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
     from ..corpora import Record
-    from ..scoring import LabelMap
+    from ..evaluation.scores import LabelMap
     from ..types import EnglishEntity
 
 PIPELINE_HELP = "Package, path, .cfg or language code (a blank pipeline with the two components as they come)"
@@ -108,11 +108,11 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from ..aligner import EatEntityAligner
     from ..annotate import usage_of
+    from ..components.entity_aligner import EatEntityAligner
     from ..corpora import to_examples
-    from ..mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
-    from ..scoring import evaluate as score
+    from ..evaluation.mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
+    from ..evaluation.scores import evaluate as score
 
     if gold_entities and english:
         for _, component in nlp.pipeline:
@@ -201,7 +201,7 @@ def report(result: Mapping[str, Any], examples: int = 0) -> str:
     examples (int): Mistakes of each kind to show.
     RETURNS (str): Tables.
     """
-    from ..mistakes import LOST, SPURIOUS
+    from ..evaluation.mistakes import LOST, SPURIOUS
 
     strict = {**result["labels"], "all": result["strict"], "all, label ignored": result["unlabelled"]}
     rows: list[list[object]] = [

@@ -23,7 +23,7 @@ def tune_cli(
 
     DOCS: configs/tune_embedded.cfg
     """
-    from ..training.tune import tune
+    from ..training.tuning.tune import tune
 
     overrides = parse_config_overrides(ctx.args)
     if output is not None:

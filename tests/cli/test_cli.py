@@ -64,7 +64,15 @@ def test_spacy_lists_the_commands():
         assert name in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.count("|") == 2}
     assert "spacy_eat.cli.evaluate" in imported
-    heavy = {"transformers", "openai", "pyarrow", "pandas", "ray", "spacy_eat.annotate", "spacy_eat.scoring"}
+    heavy = {
+        "transformers",
+        "openai",
+        "pyarrow",
+        "pandas",
+        "ray",
+        "spacy_eat.annotate",
+        "spacy_eat.evaluation.scores",
+    }
     assert not heavy & imported
 
 

@@ -1,0 +1,100 @@
+"""The embedded LLM: load time, tokens per second, seconds per name, and
+whether batches change answers.
+
+    python -m benchmarks.bench_embedded --sentences 40 --threads 2
+
+Translated are Chinese news sentences; the names looked for are the gold English
+ones of the Chinese PUD half. Prompts are those of the default tasks: with
+few-shot examples where the model has no adapter.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+from spacy_eat.corpora import read
+from spacy_eat.llm.embedded import Embedded, make_embedded
+from spacy_eat.llm.prompts import Prompt
+from spacy_eat.llm.tasks.alignment import make_alignment_task
+from spacy_eat.llm.tasks.translation import make_translation_task
+
+DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def prompts(count: int) -> tuple[list[Prompt], list[Prompt]]:
+    """RETURNS (Tuple[List[Prompt], List[Prompt]]): To translate, and to align."""
+    chinese = list(read(DATA / "gold" / "zh_pud_half.iob2"))
+    english = list(read(DATA / "gold" / "en_pud_half.iob2"))
+    translation, alignment = make_translation_task(), make_alignment_task()
+    texts = [translation.prompt(record.text, "zh") for record in chinese[:count]]
+    names = [
+        alignment.prompt(
+            zh.text, en.text, list(dict.fromkeys(en.text[s.start_char : s.end_char] for s in en.spans)), "zh"
+        )
+        for zh, en in zip(chinese[:count], english[:count], strict=True)
+        if en.spans
+    ]
+    return texts, names
+
+
+def timed(model: Embedded, asked: list[Prompt]) -> tuple[list[str], float, int]:
+    """RETURNS (Tuple[List[str], float, int]): Answers, seconds, tokens generated."""
+    before = model.usage.completion_tokens
+    start = time.perf_counter()
+    answers = [str(answer) for answer in next(iter(model([asked])))]
+    return answers, time.perf_counter() - start, model.usage.completion_tokens - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sentences", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--adapter", default="default", help='folder, "default" or "none"')
+    parser.add_argument("--prior-weight", type=float, default=0.5)
+    args = parser.parse_args()
+    texts, names = prompts(args.sentences)
+    asked = sum(len(p.completion.suffixes) for p in names if p.completion)
+    settings = {
+        "adapter": None if args.adapter == "none" else args.adapter,
+        "dtype": args.dtype,
+        "threads": args.threads,
+        "prior_weight": args.prior_weight,
+    }
+    make_embedded(**settings).load()  # imports, conversion
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        model = make_embedded(**settings)
+        model.load()
+        seconds.append(time.perf_counter() - start)
+    print(f"load (torch and transformers imported, model prepared)  {statistics.median(seconds):.2f} s")
+    busy = os.getloadavg()[0]
+    print(f"{len(texts)} sentences, {asked} names, {args.threads} threads, load average {busy:.1f}\n")
+    print("batch  tokens/s  s/sentence  s/name   translations  best answer  all answers")
+    first: tuple[list[str], list[str]] | None = None
+    for size in args.batch_sizes:
+        model = make_embedded(batch_size=size, **settings)
+        model.generate([texts[0], names[0]])  # the examples' keys and values
+        translations, spent, tokens = timed(model, texts)
+        answers, aligning, _ = timed(model, names)
+        first = first or (translations, answers)
+        same = sum(a == b for a, b in zip(first[0], translations, strict=True))
+        mine, theirs = ([row for a in group for row in json.loads(a)] for group in (answers, first[1]))
+        best = sum(a[:1] and a[0][0] == b[0][0] for a, b in zip(mine, theirs, strict=True))
+        every = sum([t for t, _ in a] == [t for t, _ in b] for a, b in zip(mine, theirs, strict=True))
+        print(
+            f"{size:>5}  {tokens / spent:>8.1f}  {spent / len(texts):>10.2f}  {aligning / asked:>6.3f}  "
+            f"{same:>8}/{len(texts):<5} {best:>6}/{asked:<5} {every:>6}/{asked}"
+        )
+    print("\nThe last three columns: answers that are the same as with the first batch size.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From an English entity to the words of the source it came from."""

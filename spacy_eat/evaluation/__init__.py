@@ -1,0 +1,1 @@
+"""How good the entities are, and where they were lost."""

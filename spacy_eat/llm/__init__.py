@@ -1,0 +1,1 @@
+"""What only the LLM knows: prompts, backends, decoding, the request cache."""

@@ -1,0 +1,167 @@
+"""What is asked of an LLM, and what it answers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The form of a request that a base (not instruction-tuned) LLM continues.
+
+    The full prompts are `examples + prefix + suffix`, one per suffix; a
+    backend may compute what they share once. No prompt ends with a space: an
+    answer is continued as " " + answer + "\n".
+
+    examples (str): Solved examples, "" for none. A backend whose model was
+        tuned on this form leaves them out.
+    prefix (str): What all prompts begin with.
+    suffixes (Tuple[str, ...]): What each prompt ends with: one for a
+        translation, one per English phrase for an alignment.
+    source (Optional[str]): If set, every answer must be a substring of it (or
+        `none`), and the response is JSON: for each suffix a list of
+        [answer, logprob], best first. If None, the response is the text up to
+        the first line break, and there is exactly one suffix.
+    none (Optional[str]): The answer that says "not in the source", if the
+        model was tuned to give one.
+    draft (Optional[Tuple[str, str]]): If set, a tuned model may first write a line
+        that helps it, such as the names of a text with their English: what this
+        line begins with, and what follows it in place of the suffix. The prompt
+        is then `prefix + draft[0] + line + "\n" + draft[1]`.
+    checks (Tuple[Tuple[str, str], ...]): The same asked the other way round: per
+        suffix, what follows the prefix before an answer, and what should follow
+        " " + answer. A backend tuned on it lets the probability of the latter
+        decide between answers that are about as likely.
+    priors (Tuple[str, ...]): Suffixes with dummy phrases. A candidate's mean
+        log-probability under them says how likely it is whatever is asked;
+        a backend subtracts a share of it.
+    max_tokens (int): Longest answer, in tokens.
+    """
+
+    prefix: str
+    suffixes: tuple[str, ...]
+    source: str | None = None
+    none: str | None = None
+    draft: tuple[str, str] | None = None
+    checks: tuple[tuple[str, str], ...] = ()
+    priors: tuple[str, ...] = ()
+    max_tokens: int = 256
+    examples: str = ""
+
+
+class Prompt(str):
+    """A rendered prompt.
+
+    It is a `str`, so every spacy-llm model can take it. Backends that know
+    more use the richer forms it carries.
+
+    messages (Tuple[Message, ...]): The same request as chat messages, with
+        "role" and "content".
+    completion (Optional[Completion]): The same request for a base LLM.
+    schema (Optional[dict]): JSON schema of the answer, for servers that can
+        enforce one. None: free text.
+    turns (Tuple[str, ...]): Further user turns of a dialogue. Each is sent
+        after the answer to the one before; the last answer counts.
+    """
+
+    messages: tuple[Message, ...]
+    completion: Completion | None
+    schema: dict[str, Any] | None
+    turns: tuple[str, ...]
+
+    def __new__(
+        cls,
+        text: str,
+        *,
+        messages: Sequence[Message] | None = None,
+        completion: Completion | None = None,
+        schema: dict[str, Any] | None = None,
+        turns: Sequence[str] = (),
+    ) -> "Prompt":
+        self = super().__new__(cls, text)
+        self.messages = tuple(messages or ({"role": "user", "content": text},))
+        self.completion = completion
+        self.schema = schema
+        self.turns = tuple(turns)
+        return self
+
+    def __getnewargs_ex__(self) -> Any:  # copies and pickles keep the rest
+        rest = {
+            "messages": self.messages,
+            "completion": self.completion,
+            "schema": self.schema,
+            "turns": self.turns,
+        }
+        return (str(self),), rest
+
+
+@dataclass
+class Usage:
+    """What a backend has spent. Costs are in the currency of the rates given.
+
+    requests (int): Requests answered by the model (retries not counted).
+    cached (int): Requests answered from the cache.
+    retried (int): Attempts that had to be repeated.
+    failed (int): Requests given up on.
+    prompt_tokens, completion_tokens (int): As counted by the server or engine.
+    cost (float): 0.0 unless rates are configured.
+    """
+
+    requests: int = 0
+    cached: int = 0
+    retried: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+
+    def add(self, other: "Usage") -> None:
+        """Add what another one has spent."""
+        for name, amount in vars(other).items():
+            setattr(self, name, getattr(self, name) + amount)
+
+
+class Answer(str):
+    """What an LLM said.
+
+    usage (Usage): What the request took.
+    """
+
+    usage: Usage
+
+    def __new__(cls, text: str, usage: Usage | None = None) -> "Answer":
+        self = super().__new__(cls, text)
+        self.usage = Usage(requests=1) if usage is None else usage
+        return self
+
+    def __getnewargs__(self) -> Any:  # copies and pickles keep the usage
+        return str(self), self.usage
+
+
+class LLMError(Exception):
+    """A request failed for good.
+
+    A backend does not raise it for one prompt among many: it puts it in the
+    place of that prompt's response, and the rest of the batch goes on.
+
+    retryable (bool): Whether the same request may succeed later (a busy
+        server), or never will (a wrong model name).
+    usage (Usage): What the request took all the same.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.usage = Usage(failed=1) if usage is None else usage
+
+
+Response = Answer | LLMError
+
+
+@runtime_checkable
+class LLMModel(Protocol):
+    """What spacy-llm calls a model: prompts per doc in, responses per doc out."""
+
+    def __call__(self, prompts: Iterable[Iterable[Any]]) -> Iterable[Iterable[Any]]: ...

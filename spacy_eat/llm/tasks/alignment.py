@@ -1,0 +1,379 @@
+"""The tasks that translate English entities back to the exact source words."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Iterable, List, Tuple
+
+from jinja2 import Template
+from spacy.tokens import Doc
+
+from ...records import sentences_of, texts_of
+from ...types import Candidate, EntityRecord, SentenceRecord
+from ..prompts import Completion, LLMError, Prompt, Response
+from .rendering import (
+    FewShotExample,
+    builtin_examples,
+    clean,
+    language_name,
+    load_examples,
+    load_template,
+    one_line,
+)
+from .translation import translation_prompt
+
+NONE = "none"  # the answer for a name that has no words in the source
+PRIORS = ("name", "He said")  # phrases that mean nothing: what they are answered with is likely anyway
+
+
+class EntityAlignmentTask:
+    """spacy-llm task: one prompt per sentence, for all its English entities.
+
+    A response becomes the entities' "answers"; where each one stands in the
+    source is not decided here.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        *,
+        language: str | None = None,
+        examples: Sequence[FewShotExample] | None = None,
+        dialogue: bool = False,
+    ) -> None:
+        """
+        template (Template): Renders the prompt.
+        language (Optional[str]): Code or English name of the source language,
+            None to take each doc's own.
+        examples (Optional[Sequence[FewShotExample]]): Shown to the model. None: the
+            built-in ones, to untuned base models only.
+        dialogue (bool): One prompt per English name, and not per sentence.
+        """
+        self.template = template
+        self.language = language
+        self.examples = examples
+        self.dialogue = dialogue
+        self._heads: dict[str, str] = {}
+
+    def pending(self, doc: Doc) -> list[tuple[SentenceRecord, list[str]]]:
+        """What is to be asked: sentences, each with different English names."""
+        jobs = []
+        for sentence in sentences_of(doc):
+            if sentence["status"] not in ("translated", "given"):
+                continue
+            phrases = list(
+                dict.fromkeys(one_line(e["text"]) for e in sentence["entities"] if not e["answers"])
+            )
+            if self.dialogue:
+                jobs += [(sentence, [phrase]) for phrase in phrases]
+            elif phrases:
+                jobs.append((sentence, phrases))
+        return jobs
+
+    def generate_prompts(
+        self, docs: Iterable[Doc], context_length: int | None = None
+    ) -> Iterable[Tuple[Iterable[Any], Iterable[Doc]]]:
+        """The prompts of each doc. See spacy-llm's `ShardingLLMTask`.
+
+        docs (Iterable[Doc]): Docs with `doc._.eat` and English entities.
+        context_length (Optional[int]): Not used: sentences are split before.
+        YIELDS (Tuple[Iterable[Prompt], Iterable[Doc]]): The prompts of a doc, and
+            the doc itself in the place of each shard.
+        """
+        for doc in docs:
+            jobs = self.pending(doc)
+            prompts = [
+                self.prompt(text, sentence["english"] or "", phrases, doc.lang_)
+                for text, (sentence, phrases) in zip(texts_of(doc, [s for s, _ in jobs]), jobs, strict=True)
+            ]
+            yield prompts, [doc] * max(1, len(prompts))
+
+    def parse_responses(
+        self, shards: Iterable[Iterable[Doc]], responses: Iterable[Iterable[Any]]
+    ) -> Iterable[Doc]:
+        """Write the answers to the entities in `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
+        for docs, answers in zip(shards, responses, strict=True):
+            doc = next(iter(docs))
+            for (sentence, phrases), answer in zip(self.pending(doc), answers, strict=True):
+                self.parse(sentence, phrases, answer)
+            yield doc
+
+    def prompt(self, text: str, english: str, phrases: Sequence[str], lang: str) -> Prompt:
+        """The request for one sentence.
+
+        text (str): The source sentence.
+        english (str): Its translation.
+        phrases (Sequence[str]): English names, all different.
+        lang (str): Code of the source language, used where the task names none.
+        """
+        text, english = without_glosses(one_line(text), phrases), one_line(english)
+        lang = self.language or lang
+        language = language_name(lang)
+        asked: dict[str, Any] = {"phrases": list(phrases), "examples": self.examples or ()}
+        if self.dialogue:
+            asked = {"phrase": phrases[0]}
+        rendered = self.template.render(language=language, text=text, english=english, **asked)
+        first, *turns = rendered.split("\f")
+        completion = Completion(
+            prefix=alignment_prompt(text, phrases[0], language)[0],
+            suffixes=tuple(alignment_prompt(text, phrase, language)[1] for phrase in phrases),
+            source=text,
+            none=NONE,
+            checks=tuple(check_prompt(phrase) for phrase in phrases),
+            priors=tuple(alignment_prompt(text, phrase, language)[1] for phrase in PRIORS),
+            max_tokens=48,
+            examples=self._head(lang, language),
+        )
+        schema = None
+        if not self.dialogue:
+            schema = {
+                "type": "object",
+                "properties": {phrase: {"type": ["string", "null"]} for phrase in phrases},
+                "required": list(phrases),
+                "additionalProperties": False,
+            }
+        return Prompt(first, completion=completion, schema=schema, turns=turns)
+
+    def _head(self, lang: str, language: str) -> str:
+        """The examples in the form of completions, one per name."""
+        if lang not in self._heads:
+            self._heads[lang] = "".join(
+                f"{''.join(alignment_prompt(example['text'], name, language))} {source}\n\n"
+                for example in (builtin_examples(lang) if self.examples is None else self.examples)
+                for name, source in example["entities"].items()
+            )
+        return self._heads[lang]
+
+    def parse(self, sentence: SentenceRecord, phrases: Sequence[str], response: Response) -> None:
+        """Write one response to the entities of its sentence."""
+        sentence["requests"] += 1
+        if isinstance(response, LLMError):
+            sentence["error"] = f"alignment: {response}"
+            sentence["status"] = "failed"
+            return
+        answers = parse_alignment(response, phrases)
+        if answers is None:
+            sentence["error"] = f"alignment: the answer is not understood: {response[:80]!r}"
+            sentence["status"] = "failed"
+            return
+        for entity in sentence["entities"]:
+            if not entity["answers"]:
+                set_answers(entity, answers.get(one_line(entity["text"]), []))
+
+
+_GLOSS = re.compile(r"\s*[(（]([^()（）]*[A-Za-z][^()（）]*)[)）]")
+
+
+def without_glosses(text: str, phrases: Sequence[str]) -> str:
+    """A text without the brackets that give a name in English: 安迪（Andy）.
+
+    What is asked for are the words that such a gloss explains.
+
+    text (str): The source text.
+    phrases (Sequence[str]): English names.
+    """
+
+    def rest(gloss: "re.Match[str]") -> str:
+        inner = gloss.group(1).casefold()
+        return (
+            "" if gloss.start() and any(phrase.casefold() in inner for phrase in phrases) else gloss.group()
+        )
+
+    return _GLOSS.sub(rest, text)
+
+
+def set_answers(entity: EntityRecord, candidates: Sequence[Candidate]) -> None:
+    """Write candidates to a record."""
+    entity["answers"] = [candidate.text for candidate in candidates]
+    entity["logprobs"] = [candidate.logprob for candidate in candidates]
+
+
+def alignment_prompt(text: str, phrase: str, language: str) -> Tuple[str, str]:
+    """The form in which a base LLM is asked for source words, and tuned.
+
+    text (str): The source sentence, on one line.
+    phrase (str): The English name.
+    language (str): English name of the source language.
+    RETURNS (Tuple[str, str]): What all names of the sentence share, and the
+        rest; it ends with "name:", to be continued by " " and the source words.
+    """
+    template = load_template("entity_alignment_completion")
+    rendered = template.render(text=one_line(text), phrase=one_line(phrase), language=language)
+    prefix, suffix = rendered.split("\f")
+    return prefix, suffix
+
+
+def check_prompt(phrase: str) -> Tuple[str, str]:
+    """The question turned round, in the form in which a base LLM finds the names of a text before it
+    translates: is an answer's English the phrase?
+
+    phrase (str): The English name.
+    RETURNS (Tuple[str, str]): What precedes " " and the source words, and what follows them.
+    """
+    _, line, _ = translation_prompt("", "", [("\f", one_line(phrase))]).split("\n")
+    before, after = line.split(" \f")
+    return before, after
+
+
+def parse_alignment(response: str, phrases: Sequence[str]) -> dict[str, list[Candidate]] | None:
+    """The candidates in an answer, whatever form it has.
+
+    Understood are a JSON object by name or number, a list in order, a list of
+    pairs, of objects or of scored candidates ([[answer, log-probability], ...],
+    the form of this package's own engines); JSON within prose, in code fences
+    or cut off; lines "name: words" or "name = words"; and for a single name
+    the bare words.
+
+    response (str): What the LLM answered.
+    phrases (Sequence[str]): The English names that were asked for.
+    RETURNS (Optional[Dict[str, List[Candidate]]]): For each name the candidates,
+        best first. Names that the answer says nothing of, or null, are left
+        out. None if nothing in it could be understood.
+    """
+    text = clean(response)
+    if not text:
+        return None
+    keys: dict[str, str] = {}
+    for number, phrase in enumerate(phrases, 1):
+        keys.setdefault(_key(phrase), phrase)
+        keys.setdefault(str(number), phrase)
+    for value in _json_values(text):
+        found = _from_json(value, phrases, keys)
+        if found is not None:
+            return found
+    found = _from_lines(text, keys)
+    if found is None and len(phrases) == 1 and len(text.splitlines()) == 1:
+        found = {phrases[0]: _candidates(text)}
+    return None if found is None else {phrase: answers for phrase, answers in found.items() if answers}
+
+
+def _key(text: str) -> str:
+    return " ".join(text.casefold().split()).strip("\"'“”‘’`*- .")
+
+
+def _json_values(text: str) -> Iterable[Any]:
+    """JSON objects and lists in a text, also one that was cut off."""
+    decoder = json.JSONDecoder(strict=False)
+    for match in re.finditer(r"[{\[]", text):
+        try:
+            yield decoder.raw_decode(text, match.start())[0]
+            return
+        except (json.JSONDecodeError, RecursionError):
+            continue
+    # A cut-off object: all pairs that are complete.
+    string = r'"(?:[^"\\]|\\.)*"'
+    pairs = re.findall(rf"({string})\s*:\s*({string}|null)", text)
+    if pairs:
+        try:
+            yield {json.loads(key, strict=False): json.loads(value, strict=False) for key, value in pairs}
+        except json.JSONDecodeError:
+            return
+
+
+def _from_json(
+    value: Any, phrases: Sequence[str], keys: Mapping[str, str]
+) -> dict[str, list[Candidate]] | None:
+    if isinstance(value, dict):
+        known = {keys[_key(str(k))]: v for k, v in value.items() if _key(str(k)) in keys}
+        if known:
+            return {phrase: answers for phrase, v in known.items() if (answers := _candidates(v))}
+        # {"names": {...}} and the like: look one level down
+        inner = [v for v in value.values() if isinstance(v, dict | list)]
+        return _from_json(inner[0], phrases, keys) if len(inner) == 1 else ({} if not value else None)
+    if not isinstance(value, list):
+        return None
+    pairs: dict[str, list[Candidate]] = {}
+    for item in value:
+        if isinstance(item, dict):
+            texts = [v for v in item.values() if isinstance(v, str)]
+            if len(item) == 1:
+                texts = [*item.keys(), *texts]
+        elif isinstance(item, list) and len(item) == 2 and all(isinstance(x, str) for x in item):
+            texts = item
+        else:
+            continue
+        if len(texts) >= 2 and _key(texts[0]) in keys:
+            pairs[keys[_key(texts[0])]] = _candidates(texts[1])
+    if pairs:
+        return {phrase: answers for phrase, answers in pairs.items() if answers}
+    if len(value) == len(phrases):
+        return {p: answers for p, v in zip(phrases, value, strict=True) if (answers := _candidates(v))}
+    return None
+
+
+def _from_lines(text: str, keys: Mapping[str, str]) -> dict[str, list[Candidate]] | None:
+    found: dict[str, list[Candidate]] = {}
+    for line in text.splitlines():
+        line = re.sub(r"^\s*(?:[-*•]|\d+[.)])\s+", "", line)
+        for separator in re.finditer(r"\s*(?:->|→|=>|[:：=＝\t])\s*", line):
+            key = _key(line[: separator.start()])
+            if key in keys:
+                found.setdefault(keys[key], _candidates(line[separator.end() :]))
+                break
+    return found or None
+
+
+def _candidates(value: Any) -> list[Candidate]:
+    """Candidates of one name: a string, null, or a list of strings or scored strings."""
+    if isinstance(value, str):
+        text = value.strip().rstrip(",;，；").strip()
+        text = text.strip('"“”`') if len(text) > 1 else text
+        return [] if _key(text) in ("", NONE, "null", "n/a") else [Candidate(text)]
+    if isinstance(value, dict):
+        return next((_candidates(v) for v in value.values() if isinstance(v, str)), [])
+    if not isinstance(value, list):
+        return []
+    candidates = []
+    for item in value:
+        if isinstance(item, str):
+            candidates += _candidates(item)
+        elif (
+            isinstance(item, list)
+            and len(item) == 2
+            and isinstance(item[0], str)
+            and isinstance(item[1], int | float)
+        ):
+            # An empty text stands for "not in the source".
+            candidates.append(Candidate("" if item[0] == NONE else item[0], float(item[1])))
+    return candidates
+
+
+def make_alignment_task(
+    language: str | None = None,
+    examples: str | List[dict] | None = None,
+    template: str | None = None,
+) -> EntityAlignmentTask:
+    """`spacy_eat.EntityAlignment.v1`: one request per sentence, for all its entities.
+
+    Step 3 of EAT (arXiv 2509.01147, section 3), for all entities at once.
+
+    language (Optional[str]): Code or English name of the source language,
+        None for the pipeline's language.
+    examples (Optional): Few-shot examples: a path to a JSON, JSONL or YAML
+        file, or a list, with the fields "text", "english" and "entities".
+        None: none for chat models, the built-in ones for untuned base models.
+    template (Optional[str]): Jinja template in the place of the built-in one,
+        with the variables language, text, english, phrases and examples.
+    """
+    return EntityAlignmentTask(
+        load_template("entity_alignment", template), language=language, examples=load_examples(examples)
+    )
+
+
+def make_alignment_dialogue_task(
+    language: str | None = None,
+    examples: str | List[dict] | None = None,
+    template: str | None = None,
+) -> EntityAlignmentTask:
+    """`spacy_eat.EntityAlignmentDialogue.v1`: three requests per English name.
+
+    The dialogue of the paper, one entity at a time. The arguments are those of
+    `spacy_eat.EntityAlignment.v1`; the template's variables are language, text,
+    english and phrase, and its turns are separated by form feeds.
+    """
+    return EntityAlignmentTask(
+        load_template("entity_alignment_dialogue", template),
+        language=language,
+        examples=load_examples(examples),
+        dialogue=True,
+    )

@@ -1,0 +1,141 @@
+"""What both tasks share: templates, few-shot examples, languages, clean answers."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypedDict
+
+import srsly
+from jinja2 import Environment, StrictUndefined, Template
+from spacy.util import get_lang_class
+
+from ...corpora.dictionaries import DICTIONARIES, load_dictionary
+
+LABELS: dict[str, str] = {
+    "PER": "people, fictional ones too; without their titles",
+    "LOC": "countries, cities, regions, mountains, rivers, buildings and other places",
+    "ORG": "companies, institutions, parties, teams, media and other organisations",
+}
+
+
+class FewShotExample(TypedDict):
+    """A solved example.
+
+    text (str): A sentence of the source language.
+    english (str): Its translation.
+    entities (Dict[str, str]): English names, each with its words in `text`.
+    """
+
+    text: str
+    english: str
+    entities: dict[str, str]
+
+
+@cache
+def language_name(lang: str) -> str:
+    """English name of a language.
+
+    lang (str): Code of a spaCy language ("zh"), or a name as it shall be used.
+    RETURNS (str): Such as "Chinese"; a code that spaCy does not know as it is.
+    """
+    try:
+        name = get_lang_class(lang).__name__
+    except ImportError:
+        return lang
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+
+
+@cache
+def load_template(name: str, override: str | None = None) -> Template:
+    """A prompt template.
+
+    name (str): Name of a file in `templates`, without its suffix.
+    override (Optional[str]): A template to use in its place.
+    RETURNS (Template): Rendering it without one of its variables is an error.
+    """
+    return _environment().from_string(override if override is not None else _read(f"templates/{name}.jinja"))
+
+
+@cache
+def builtin_examples(lang: str) -> list[FewShotExample]:
+    """The examples of this package, an empty list where there are none.
+
+    lang (str): Language code; there are some for zh and ja.
+    """
+    if not lang.isalnum():
+        return []
+    try:
+        return [json.loads(line) for line in _read(f"examples/{lang}.jsonl").splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def load_examples(examples: str | Sequence[Any] | None) -> list[FewShotExample] | None:
+    """Few-shot examples of a user's.
+
+    examples: A path to a JSON, JSONL or YAML file, a list, or None for none.
+    RAISES (ValueError): If an example lacks a field, or a name is not in its text.
+    """
+    if examples is None:
+        return None
+    loaded: Iterable[Any]
+    if isinstance(examples, str):
+        read = {".json": srsly.read_json, ".jsonl": srsly.read_jsonl}.get(
+            Path(examples).suffix, srsly.read_yaml
+        )
+        loaded = read(examples)
+    else:
+        loaded = examples
+    checked: list[FewShotExample] = []
+    for number, example in enumerate(loaded, 1):
+        if not isinstance(example, Mapping) or not {"text", "english", "entities"} <= set(example):
+            raise ValueError(f"Few-shot example {number} needs the fields 'text', 'english' and 'entities'.")
+        for english, source in example["entities"].items():
+            if source not in example["text"] or english not in example["english"]:
+                raise ValueError(
+                    f"Few-shot example {number}: '{english}' must stand in 'english' "
+                    f"and '{source}' in 'text', character by character."
+                )
+        checked.append(
+            {"text": example["text"], "english": example["english"], "entities": dict(example["entities"])}
+        )
+    return checked
+
+
+def load_glossary(glossary: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Terms and their English.
+
+    glossary: A path to a JSON file of {source term: English term}, the same
+        as a mapping, the name of a dictionary ("cedict", "jmnedict"), or None.
+    """
+    if isinstance(glossary, str) and glossary in DICTIONARIES:
+        return load_dictionary(glossary)
+    terms: Any = srsly.read_json(glossary) if isinstance(glossary, str) else glossary or {}
+    return {str(source): str(english) for source, english in terms.items()}
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space that has a line break as one space."""
+    return re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text).strip()
+
+
+def clean(response: str) -> str:
+    """An answer without what LLMs put around it: reasoning, code fences."""
+    text = re.sub(r"(?s)^.*?</think>", "", response, count=1)
+    text = re.sub(r"(?s)^\s*```\w*\n(.*?)\n?```\s*$", r"\1", text)
+    return text.strip()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # prompts are not HTML
+    environment.filters["tojson_"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return environment
+
+
+@cache
+def _read(path: str) -> str:
+    return (files(__package__) / path).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Who finds labelled spans in a text."""

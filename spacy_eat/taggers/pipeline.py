@@ -1,0 +1,211 @@
+"""The English side: entities of translations, by any spaCy pipeline that sets `doc.ents`."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.util import get_package_path, is_package
+from thinc.api import set_active_gpu, use_ops
+from thinc.util import has_gpu
+
+from ..llm.cache import RequestCache, digest
+from ..types import EnglishEntity
+
+EMBEDDED = "embedded"
+_OWN = Path(__file__).parents[1] / "weights" / "en_ner"
+
+
+class EnglishPipeline:
+    """An English spaCy pipeline, loaded when it is first needed."""
+
+    def __init__(
+        self,
+        name: str | None = EMBEDDED,
+        *,
+        label_map: Mapping[str, str] | None = None,
+        exclude: Sequence[str] = (),
+        gpu_id: int = -1,
+        batch_size: int = 256,
+        cache: str | None = None,
+        cache_size_mb: float = 1024,
+    ) -> None:
+        """
+        name (Optional[str]): Package, path, or "embedded" for the model that
+            comes with this package.
+        label_map (Optional[Mapping[str, str]]): English labels with the label to
+            set on the source doc. Entities with other labels are left out.
+            None keeps all labels as they are.
+        exclude (Sequence[str]): Components not to load: what NER does not need.
+        gpu_id (int): The GPU to run on, -1 for the CPU.
+        batch_size (int): Sentences per batch.
+        cache (Optional[str]): File of the request cache, where the entities of a
+            text are kept too, found by the pipeline's files. "auto" for the one
+            in the user's cache folder, None for no cache.
+        cache_size_mb (float): Its size bound in megabytes.
+        """
+        self.name = name or EMBEDDED
+        self.label_map = None if label_map is None else dict(label_map)
+        self.exclude = list(exclude)
+        self.gpu_id = gpu_id
+        self.batch_size = batch_size
+        self.cache = RequestCache.from_config(cache, cache_size_mb)
+        self._nlp: Language | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights do not travel: another process loads its own.
+        return {**self.__dict__, "_nlp": None}
+
+    def __call__(self, texts: Sequence[str]) -> list[list[EnglishEntity]]:
+        """Find the entities of English texts.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (List[List[EnglishEntity]]): For each text its entities, in order.
+        RAISES (ValueError): If the pipeline cannot be loaded or does not fit the
+            label map.
+        """
+        if not texts:
+            return []
+        if self.cache is None:
+            found = self._tag(texts)
+        else:
+            keys = {text: digest("english", self._identity, text) for text in texts}
+            known = {key: json.loads(spans) for key, spans in self.cache.get(list(keys.values())).items()}
+            missing = [text for text, key in keys.items() if key not in known]
+            if missing:
+                fresh = {keys[text]: spans for text, spans in zip(missing, self._tag(missing), strict=True)}
+                self.cache.put({key: json.dumps(spans) for key, spans in fresh.items()})
+                known.update(fresh)
+            found = [known[keys[text]] for text in texts]
+        return [
+            [
+                EnglishEntity(text[start:end], mapped, start, end)
+                for label, start, end in spans
+                if (mapped := self._label(label)) is not None
+            ]
+            for text, spans in zip(texts, found, strict=True)
+        ]
+
+    def _tag(self, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+        """Label, start and end of the entities of each text."""
+        with self._device():
+            return [_spans(doc) for doc in self.nlp.pipe(texts, batch_size=self.batch_size)]
+
+    @property
+    def nlp(self) -> Language:
+        """The pipeline. The first access loads it."""
+        if self._nlp is None:
+            with self._device():
+                self._nlp = self._load()
+        return self._nlp
+
+    @cached_property
+    def _identity(self) -> list[Any]:
+        """What decides the entities of a text. The pipeline need not be loaded for it."""
+        source = self._source()
+        path = get_package_path(source) if isinstance(source, str) else source
+        return [tree_sha256(path), sorted(self.exclude)]
+
+    def _source(self) -> str | Path:
+        """What `spacy.load` takes: the name of a package, or a path.
+
+        RAISES (ValueError): If there is no such pipeline."""
+        if self.name == EMBEDDED:
+            return _OWN
+        if is_package(self.name):
+            return self.name
+        if Path(self.name).exists():
+            return Path(self.name)
+        raise ValueError(
+            f"The English pipeline '{self.name}' is neither an installed package nor a path. Install "
+            f"it (for spaCy's own models: python -m spacy download {self.name}), or set "
+            '`english.name` of "eat_entity_aligner" to the name or path of another pipeline.'
+        )
+
+    def _label(self, label: str) -> str | None:
+        return label if self.label_map is None else self.label_map.get(label)
+
+    def _load(self) -> Language:
+        nlp = spacy.load(self._source(), exclude=self.exclude)
+        labels = {
+            label
+            for name in nlp.pipe_names
+            for label in nlp.pipe_labels.get(name, ())
+            if _sets_ents(nlp, name)
+        }
+        if not any(_sets_ents(nlp, name) for name in nlp.pipe_names):
+            raise ValueError(
+                f"The English pipeline '{self.name}' has no component that sets doc.ents "
+                f"(it has: {', '.join(nlp.pipe_names) or 'none'}). Set `english.name` to one with an NER."
+            )
+        unknown = sorted(set(self.label_map or ()) - labels)
+        if labels and unknown:
+            raise ValueError(
+                f"`english.label_map` has labels that the English pipeline '{self.name}' does not set: "
+                f"{', '.join(unknown)}. It sets: {', '.join(sorted(labels))}."
+            )
+        return nlp
+
+    @contextmanager
+    def _device(self) -> Iterator[None]:
+        """Run on the GPU, and leave the source pipeline where it is."""
+        if self.gpu_id < 0:
+            yield
+            return
+        if not has_gpu:
+            raise ValueError(
+                f"`english.gpu_id` is {self.gpu_id}, but no GPU can be used. Install spaCy with its GPU "
+                'extra (`pip install "spacy[cuda12x]"`), or set it to -1 for the CPU.'
+            )
+        with use_ops("cupy"):
+            set_active_gpu(self.gpu_id)
+            yield
+
+
+def _spans(doc: Doc) -> list[tuple[str, int, int]]:
+    return [(ent.label_, ent.start_char, ent.end_char) for ent in doc.ents if ent.text.strip()]
+
+
+def _sets_ents(nlp: Language, name: str) -> bool:
+    meta = nlp.get_pipe_meta(name)
+    return any(attribute.startswith(("doc.ents", "token.ent_")) for attribute in meta.assigns)
+
+
+def tree_sha256(path: Path) -> str:
+    """SHA-256 of a folder: of all names and contents, in order of the names.
+
+    path (Path): The folder. Python's own byte code is left out.
+    """
+    digest = sha256()
+    for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix()):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(file.relative_to(path).as_posix().encode("utf-8") + b"\0")
+            digest.update(sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def make_english_pipeline(
+    name: str | None = EMBEDDED,
+    label_map: dict[str, str] | None = None,
+    exclude: list[str] | None = None,
+    gpu_id: int = -1,
+    batch_size: int = 256,
+    cache: str | None = None,
+    cache_size_mb: float = 1024,
+) -> EnglishPipeline:
+    """`spacy_eat.EnglishPipeline.v1` (misc): see `EnglishPipeline`."""
+    return EnglishPipeline(
+        name,
+        label_map=label_map,
+        exclude=exclude or (),
+        gpu_id=gpu_id,
+        batch_size=batch_size,
+        cache=cache,
+        cache_size_mb=cache_size_mb,
+    )

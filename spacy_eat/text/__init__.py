@@ -1,0 +1,1 @@
+"""Characters: folding, sentences, tokenizers."""

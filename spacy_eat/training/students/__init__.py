@@ -1,0 +1,1 @@
+"""Students: ordinary spaCy pipelines, taught by pseudo labels."""

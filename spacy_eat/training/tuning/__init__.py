@@ -1,0 +1,1 @@
+"""Tuning the LLM: a LoRA adapter for translation and alignment."""

@@ -1,0 +1,563 @@
+import json
+import time
+from functools import cache
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_eat import corpora
+from spacy_eat.alignment.grounding import align, find, select
+from spacy_eat.types import Alignment, Candidate, EnglishEntity
+
+
+def entity(text, start=0, label="X"):
+    return EnglishEntity(text, label, start, start + len(text))
+
+
+def slices(source, answer, **settings):
+    return [(source[m.start : m.end], m.status) for m in find(source, answer, **settings)]
+
+
+def aligned(source, *pairs, **settings):
+    """Align (English, answer or candidates) pairs; returns (English, start, text) in order."""
+    entities = [entity(english, 10 * i) for i, (english, _) in enumerate(pairs)]
+    answers = [[Candidate(a)] if isinstance(a, str) else [Candidate(*c) for c in a] for _, a in pairs]
+    found = align(source, entities, answers, **settings)
+    return [(entities[a.entity].text, a.start, source[a.start : a.end]) for a in found]
+
+
+# --- find ------------------------------------------------------------------
+
+
+def test_all_occurrences_in_order():
+    assert [(m.start, m.end) for m in find("北京到北京", "北京")] == [(0, 2), (3, 5)]
+
+
+@pytest.mark.parametrize(
+    "source, answer, expected",
+    [
+        ("私はｱｯﾌﾟﾙの社員", "アップル", "ｱｯﾌﾟﾙ"),
+        ("㈱日立に勤める", "(株)日立", "㈱日立"),
+        ("ＮＡＴＯ加盟国", "NATO", "ＮＡＴＯ"),
+        ("臺灣大學的校長", "台湾大学", "臺灣大學"),
+        ("东京塔很高", "東京塔", "东京塔"),
+        ("東京藝術大学を出た", "东京艺术大学", "東京藝術大学"),
+        ("ジョン・スミスが来た", "ジョン スミス", "ジョン・スミス"),
+        ("ジャン＝リュック・ゴダール監督", "ジャン゠リュック・ゴダール", "ジャン＝リュック・ゴダール"),
+        ("彼は『罪と罰』を読んだ", "「罪と罰」", "罪と罰"),
+        ("映画「ゴジラ」の監督", "「ゴジラ」", "ゴジラ"),
+        ("欧州連合（EU）の本部", "欧州連合EU", "欧州連合（EU）"),
+        ("ジョン（John）スミスは", "ジョンスミス", "ジョン（John）スミス"),
+        ("欧州連合の本部", "欧州連合（EU）", "欧州連合"),
+        ("欧州連合の本部", "EU（欧州連合）", "欧州連合"),
+        ("印度共产党（马克思主义）成立", "印度共产党（马克思主义）（CPI）", "印度共产党（马克思主义）"),
+        ("田中が来た", "田中さん", "田中"),
+        ("奥巴马发表讲话", "奥巴马总统", "奥巴马"),
+        ("奥巴马发表讲话", "总统奥巴马", "奥巴马"),
+        ("ソニーの株価", "ソニー株式会社", "ソニー"),
+        ("首都は東京。", "東京。", "東京"),
+        ("由柳传志，杨元庆创立", "柳传志，", "柳传志"),
+    ],
+)
+def test_variants(source, answer, expected):
+    assert slices(source, answer) == [(expected, "variant")]
+
+
+@pytest.mark.parametrize(
+    "source, answer, expected",
+    [
+        ("作者萨巴蒂尼女士", "萨巴帝尼女士", "萨巴蒂尼女士"),
+        (
+            "アルバート・アインシュタインの論文",
+            "アルベルト・アインシュタイン",
+            "アルバート・アインシュタイン",
+        ),
+        ("在中华人民共和国成立前", "中華人民共和囯", "中华人民共和国"),
+    ],
+)
+def test_fuzzy(source, answer, expected):
+    assert slices(source, answer) == [(expected, "fuzzy")]
+    assert slices(source, answer, min_similarity=1.1) == []
+
+
+@pytest.mark.parametrize(
+    "source, answer",
+    [
+        ("BUSに乗る", "US"),
+        ("iPhone5を買う", "iPhone"),
+        ("2017年に", "17"),
+        ("佐々木さん", "佐"),
+        ("カール大帝", "カ"),
+        ("5㌔㍍走る", "ロメ"),  # would start inside ㌔
+        ("東京は大きい", "京都"),
+        ("第一次世界大战爆发", "第二次世界大战"),
+        ("Windows 95を使う", "Windows 98"),
+        ("東ローマ帝国の滅亡", "西ローマ帝国"),
+        ("王が来た", "王さん"),  # one character is too little to go by
+        ("これは本だ。", "。"),
+        ("これは本だ。", ""),
+        ("", "本"),
+        ("これは本だ。", "   "),
+        ("これは本だ。", "本" * 1000),
+    ],
+)
+def test_abstains(source, answer):
+    assert find(source, answer) == []
+
+
+def test_exact_before_other_spellings():
+    assert slices("台灣與台湾", "台湾") == [("台湾", "exact")]
+
+
+def test_a_whole_katakana_word_before_a_part_of_one():
+    source = "アメリカンとアメリカ"
+    assert [(m.start, m.end) for m in find(source, "アメリカ")] == [(6, 10)]
+    assert slices("ソフトバンクモバイル", "ソフトバンク") == [("ソフトバンク", "exact")]
+    assert slices("ソフトバンクモバイル", "ソフト・バンク") == []
+
+
+def test_full_stop_that_belongs_to_the_name():
+    assert slices("モーニング娘。の曲", "モーニング娘。") == [("モーニング娘。", "exact")]
+
+
+# --- align -----------------------------------------------------------------
+
+
+def test_nothing_inside_a_longer_name():
+    source = "東京都と京都"
+    assert aligned(source, ("Tokyo", "東京都"), ("Kyoto", "京都")) == [
+        ("Tokyo", 0, "東京都"),
+        ("Kyoto", 4, "京都"),
+    ]
+    assert aligned("東京都へ行く", ("Tokyo", "東京都"), ("Kyoto", "京都")) == [("Tokyo", 0, "東京都")]
+
+
+def test_nothing_inside_another_occurrence_of_a_longer_name():
+    source = "港铁公司营运，香港的港铁公司与港铁"
+    pairs = ("MTR Corporation", "港铁公司"), ("MTR", "港铁")
+    assert aligned(source, *pairs) == [
+        ("MTR Corporation", 0, "港铁公司"),
+        ("MTR Corporation", 10, "港铁公司"),
+        ("MTR", 15, "港铁"),
+    ]
+    assert aligned(source[:-3], *pairs, mentions="aligned") == [("MTR Corporation", 0, "港铁公司")]
+
+
+def test_a_free_occurrence_before_a_part_of_a_word():
+    assert aligned("東京都から京都へ", ("Kyoto", "京都")) == [("Kyoto", 5, "京都")]
+
+
+def test_repeated_mentions_in_order():
+    source = "京都から東京、東京から京都"
+    found = align(
+        source,
+        [entity("Kyoto", 40), entity("Tokyo", 20), entity("Kyoto", 5)],
+        [[Candidate("京都")], [Candidate("東京")], [Candidate("京都")]],
+        mentions="aligned",
+    )
+    assert [(a.entity, a.start) for a in found] == [(2, 0), (1, 4), (0, 11)]
+
+
+def test_a_mention_too_many_takes_no_other_name():
+    obama = [("奥巴马", -0.5), ("米歇尔", -3.0), ("总统", -4.0)]
+    pairs = ("Obama", obama), ("Obama", obama), ("Michelle", [("米歇尔", -0.4), ("奥巴马", -5.0)])
+    assert aligned("总统奥巴马和米歇尔来了", *pairs) == [("Obama", 2, "奥巴马"), ("Michelle", 6, "米歇尔")]
+
+
+def test_another_spelling_of_a_name_takes_no_other_name():
+    candidates = [("伯諾瓦", -0.1), ("蒙特卡羅", -5.0)]
+    assert aligned("在蒙特卡羅與伯諾瓦", ("Benoît", candidates), ("Benoit", candidates)) == [
+        ("Benoît", 6, "伯諾瓦")
+    ]
+
+
+def test_names_are_chosen_together():
+    candidates = ("Paris", [("巴黎", -1.0), ("伦敦", -1.2)]), ("London", [("巴黎", -0.9), ("伦敦", -5.0)])
+    assert aligned("巴黎和伦敦", *candidates, mentions="aligned") == [
+        ("London", 0, "巴黎"),
+        ("Paris", 3, "伦敦"),
+    ]
+
+
+def test_overlap_costs_the_less_likely_one():
+    pairs = ("Kyoto University", [("京都大学", -0.1)]), ("Great", [("大学で学", -4.0)])
+    assert aligned("京都大学で学ぶ", *pairs) == [("Kyoto University", 0, "京都大学")]
+    pairs = ("Kyoto", [("京都", -0.1)]), ("He", [("京都帝大で", -8.0), ("学ぶ", -9.0)])
+    assert aligned("京都帝大で学ぶ", *pairs) == [("Kyoto", 0, "京都"), ("He", 5, "学ぶ")]
+
+
+def test_none():
+    source = "北京是首都"
+    assert aligned(source, ("Beijing", [("北京", -11.0)])) == []
+    assert aligned(source, ("Beijing", [("北京", -11.0)]), none_logprob=-12.0) != []
+    assert aligned(source, ("Beijing", [("", -0.1), ("北京", -3.0)])) == []
+    assert aligned(source, ("Beijing", [("北京", -0.1), ("", -3.0)])) != []
+
+
+def test_unmentioned_repeats():
+    source = "北京很大，我爱北京。"
+    first, second = align(source, [entity("Beijing")], [[Candidate("北京")]])
+    assert (first.start, first.mentioned, first.score) == (0, True, 1.0)
+    assert (second.start, second.mentioned, second.entity) == (7, False, 0)
+    assert 0 < second.score < first.score
+    assert aligned(source, ("Beijing", "北京"), mentions="aligned") == [("Beijing", 0, "北京")]
+
+
+@pytest.mark.parametrize(
+    "source, answer",
+    [
+        ("京都から東京都へ", "京都"),
+        ("アジアはノヴァ・アジアと", "アジア"),
+        ("アメリカはアメリカンと", "アメリカ"),
+        ("USはBUSと", "US"),
+        ("李和李子", "李"),
+    ],
+)
+def test_no_repeat_inside_a_longer_word(source, answer):
+    assert len(aligned(source, ("Name", answer))) == 1
+
+
+def test_a_gloss_is_a_further_mention_of_the_name_before_it():
+    source = "那是安迪（Andy）對打時"
+    candidates = [("安迪", -4.0), ("對打", -3.0)]
+    assert aligned(source, ("Andy", candidates)) == [("Andy", 2, "安迪"), ("Andy", 5, "Andy")]
+    assert aligned(source, ("Andy", candidates), mentions="aligned") == [("Andy", 2, "安迪")]
+    assert aligned(source, ("Andy", [])) == [("Andy", 5, "Andy")]
+
+
+def test_a_name_in_brackets_is_a_mention_whatever_the_english_is():
+    source = "霍普利（Hopley）女士和本田（MF）、東京（江戶）、大阪（Osaka，日本）"
+    names = [("Powell", "霍普利"), ("Honda", "本田"), ("Tokyo", "東京"), ("Osaka", "大阪")]
+    assert [text for _, _, text in aligned(source, *names)] == [
+        "霍普利",
+        "Hopley",
+        "本田",
+        "東京",
+        "大阪",
+        "Osaka",
+    ]
+    assert "Hopley" not in [text for _, _, text in aligned(source, *names, mentions="aligned")]
+
+
+@pytest.mark.parametrize(
+    "source, answer, expected",
+    [
+        ("在魁北克省的記者", "魁北克", "魁北克省"),
+        ("横浜市民は", "横浜", "横浜"),
+        ("南種子町長を", "南種子", "南種子"),
+        ("神戸市中央区で", "神戸市", "神戸市"),
+        ("株式会社イズミの店", "イズミ", "株式会社イズミ"),
+        ("興亜工業株式会社は", "興亜工業", "興亜工業株式会社"),
+        ("李省的", "李", "李"),
+        ("在中国大陆的", "中国", "中国大陆"),
+        ("南投市区的", "南投", "南投"),
+        ("利奥波德一世与", "利奥波德", "利奥波德一世"),
+        ("罗马一世纪的", "罗马", "罗马"),
+        ("三井住友銀行は", "三井住友", "三井住友銀行"),
+        ("北京大学", "北京大学", "北京大学"),
+    ],
+)
+def test_names_are_completed(source, answer, expected):
+    assert aligned(source, ("Name", answer)) == [("Name", source.index(expected), expected)]
+
+
+@pytest.mark.parametrize(
+    "source, answer, expected",
+    [
+        ("第2の神直道少佐は", "神直道少佐", "神直道"),
+        ("ウィリス・A・リー中将が", "ウィリス・A・リー中将", "ウィリス・A・リー"),
+        ("山田氏は", "山田氏", "山田"),
+        ("勃艮第伯爵说", "勃艮第伯爵", "勃艮第"),
+        ("源氏は", "源氏", "源氏"),
+        ("明星大学教授の", "明星大学教授", "明星大学"),
+        ("尉氏县的", "尉氏县", "尉氏县"),
+    ],
+)
+def test_a_rank_is_no_part_of_a_name(source, answer, expected):
+    assert aligned(source, ("Name", answer)) == [("Name", source.index(expected), expected)]
+    ranked = aligned(source, ("Professor Name", answer))
+    assert ranked == [("Professor Name", source.index(answer), answer)]
+
+
+def test_a_name_is_preferred_to_a_phrase():
+    source = "国際連合の輸送機は稀勢の里と"
+    assert aligned(source, ("UN Transport", [("国際連合の輸送機", -0.2), ("国際連合", -2.0)])) == [
+        ("UN Transport", 0, "国際連合")
+    ]
+    assert aligned(source, ("Kisenosato", [("稀勢の里", -0.2), ("稀勢", -6.0)])) == [
+        ("Kisenosato", 9, "稀勢の里")
+    ]
+
+
+def test_names_are_not_cut_at_a_middle_dot():
+    source = "唐納德·特朗普說"
+    assert aligned(source, ("Donald Trump", [("唐納德", -1.0), ("唐納德·特朗普", -2.0)])) == [
+        ("Donald Trump", 0, "唐納德·特朗普")
+    ]
+
+
+def test_scores():
+    def score(source, *candidates):
+        return align(source, [entity("Name")], [[Candidate(*c) for c in candidates]])[0].score
+
+    assert score("北京", ("北京", None)) == 1.0
+    assert score("臺北", ("台北", None)) == 0.95
+    einstein = score("アルバート・アインシュタイン", ("アルベルト・アインシュタイン", None))
+    assert einstein == pytest.approx(0.9 * 11 / 13)
+    assert score("北京", ("东京", None), ("北京", None)) == 0.5
+    # A softmax, and less sure than that of the log-probabilities as they are: 0.9945.
+    assert 0.94 < score("北京话", ("北京", 0.2), ("北京话", -5.0)) < 0.97
+    assert score("北京话", ("北京", -1.0), ("北京话", -1.0)) == pytest.approx(0.5, abs=0.01)
+    # Two answers for one span.
+    assert score("北京市", ("北京", -1.0), ("北京市", -1.0)) == pytest.approx(0.97, abs=0.03)
+    assert score("北京", ("北京", -1.0)) > score("北京", ("北京", -4.0)) > score("北京", ("北京", -9.0))
+
+
+def test_min_score():
+    candidates = [("巴黎", -1.0), ("伦敦", -1.1)]
+    assert aligned("巴黎和伦敦", ("Paris", candidates), min_score=0.5) == [("Paris", 0, "巴黎")]
+    assert aligned("巴黎和伦敦", ("Paris", candidates), min_score=0.6) == []
+
+
+def test_answers_must_match_entities():
+    with pytest.raises(ValueError, match="1 entities, but answers for 0"):
+        align("北京", [entity("Beijing")], [])
+
+
+# --- select ----------------------------------------------------------------
+
+
+def test_select():
+    long, short, other = (
+        Alignment(0, 5, "exact", 0.6, 0),
+        Alignment(1, 3, "exact", 0.9, 1),
+        Alignment(3, 5, "exact", 0.1, 2),
+    )
+    assert select([other, long, short]) == [short, other]
+    assert select([long]) == [long]
+    equal = Alignment(0, 4, "exact", 0.6, 3)
+    assert select([equal, long]) == select([long, equal]) == [long]
+    unmentioned = Alignment(0, 5, "exact", 0.6, 4, mentioned=False)
+    assert select([unmentioned, long]) == [long]
+    assert select([]) == []
+
+
+# --- whatever an LLM answers ----------------------------------------------
+
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from('京都東京大学のアメリーｱﾌﾟabUS12 ・=（）()「」"，。臺台湾灣㈱ﬁ'),
+        st.characters(),  # surrogates and controls among them
+    ),
+    max_size=40,
+)
+LOGPROB = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.floats(-12, 1)
+
+
+@st.composite
+def requests(draw):
+    """A source, entities, and answers that are often parts of the source."""
+    source = draw(TEXT)
+    part = st.builds(lambda i, n: source[i : i + n], st.integers(0, len(source)), st.integers(0, 8))
+    names = st.sampled_from(["Kyoto", "kyoto", "Tokyo", "US"]) | st.text(max_size=5)
+    entities = draw(st.lists(st.builds(entity, names, st.integers(0, 50)), max_size=6))
+    candidates = st.lists(st.builds(Candidate, part | TEXT, LOGPROB), max_size=5)
+    answers = draw(st.lists(candidates, min_size=len(entities), max_size=len(entities)))
+    return source, entities, answers
+
+
+@settings(deadline=None)
+@given(TEXT, TEXT, st.floats(0, 1.2))
+def test_matches_are_slices(source, answer, min_similarity):
+    matches = find(source, answer, min_similarity=min_similarity)
+    for match in matches:
+        text = source[match.start : match.end]
+        assert 0 <= match.start < match.end <= len(source)
+        assert text == text.strip()
+        assert 0.0 <= match.similarity <= 1.0
+        assert match.status != "exact" or text == answer.strip()
+        assert match.status != "fuzzy" or match.similarity >= min_similarity - 1e-6
+    assert all(a.end <= b.start for a, b in pairwise(matches))
+    assert matches == find(source, answer, min_similarity=min_similarity)
+
+
+@settings(deadline=None)
+@given(TEXT, st.text("京都大学アメリカのabUS12", min_size=1, max_size=8), TEXT)
+def test_a_word_by_itself_is_found_where_it_stands(before, word, after):
+    start = len(before) + 1
+    matches = [(m.start, m.end, m.status) for m in find(f"{before}，{word}，{after}", word)]
+    assert (start, start + len(word), "exact") in matches
+
+
+@settings(max_examples=300, deadline=None)
+@given(requests(), st.sampled_from(["all", "aligned"]), st.floats(0, 1))
+def test_alignments_are_valid(request, mentions, min_score):
+    source, entities, answers = request
+    alignments = align(source, entities, answers, mentions=mentions, min_score=min_score)
+    given = {candidate.text.strip() for candidates in answers for candidate in candidates}
+    given |= {entity.text.strip() for entity in entities}
+    for alignment in alignments:
+        text = source[alignment.start : alignment.end]
+        assert 0 <= alignment.start < alignment.end <= len(source)
+        assert 0 <= alignment.entity < len(entities)
+        assert 0.0 <= alignment.score <= 1.0
+        assert alignment.mentioned or mentions == "all"
+        assert alignment.score >= min_score or not alignment.mentioned
+        assert alignment.status in ("exact", "variant", "fuzzy")
+        assert alignment.status != "exact" or text in given
+    assert all(a.end <= b.start for a, b in pairwise(alignments))
+    mentioned = [a.entity for a in alignments if a.mentioned]
+    assert len(mentioned) == len(set(mentioned))
+    assert {a.entity for a in alignments} == set(mentioned)
+    assert select(alignments) == alignments
+    assert alignments == align(source, entities, answers, mentions=mentions, min_score=min_score)
+
+
+@settings(deadline=None)
+@given(
+    st.permutations("京都文字像東西南北").map("".join),
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 8), st.integers(1, 4), st.floats(-9, 0)), max_size=3), max_size=4
+    ),
+)
+def test_no_other_choice_is_worth_more(source, choices):
+    answers = [
+        {source[i : i + n]: logprob for i, n, logprob in options if source[i : i + n]} for options in choices
+    ]
+    found = align(
+        source,
+        [entity(str(i)) for i in range(len(answers))],
+        [[Candidate(*item) for item in candidates.items()] for candidates in answers],
+        mentions="aligned",
+    )
+
+    def best(rest, taken):  # by trying everything
+        if not rest:
+            return 0.0
+        totals = [best(rest[1:], taken)]
+        for text, logprob in rest[0].items():
+            for match in find(source, text):
+                span = match.start, match.end
+                if all(span[1] <= start or end <= span[0] for start, end in taken):
+                    totals.append(logprob + 10 + best(rest[1:], [*taken, span]))
+        return max(totals)
+
+    total = sum(answers[a.entity][source[a.start : a.end]] + 10 for a in found)
+    assert total == pytest.approx(best(answers, []), abs=0.01)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.floats(0, 1)), max_size=9))
+def test_select_is_the_best_choice(spans):
+    alignments = [Alignment(s, s + n, "exact", score, i) for i, (s, n, score) in enumerate(spans)]
+    kept = select(alignments)
+    assert all(a.end <= b.start for a, b in pairwise(kept))
+    assert set(kept) <= set(alignments)
+
+    def best(rest, end):  # by trying everything
+        if not rest:
+            return 0.0
+        first, *others = rest
+        without = best(others, end)
+        if first.start >= end and first.start < first.end:
+            return max(without, first.score + best(others, first.end))
+        return without
+
+    ordered = sorted(alignments, key=lambda a: (a.start, a.end))
+    assert sum(a.score for a in kept) == pytest.approx(best(ordered, 0), abs=1e-6)
+
+
+# --- size ------------------------------------------------------------------
+
+
+def test_long_source():
+    source = ("東京都と京都、アメリカのＮＡＴＯ（北大西洋条約機構）を訪れた。" * 4000)[:100_000]
+    answers = ["東京都", "京 都", "アメリカ合衆国", "nato", "北大西洋条約同盟", "ザクセン選帝侯国", "Ukraine"]
+    names = [f"{answer} {i}" for i in range(50) for answer in answers[i % 7 : i % 7 + 1]]
+    started = time.process_time()
+    found = align(source, [entity(n) for n in names], [[Candidate(n.rsplit(" ", 1)[0])] for n in names])
+    assert time.process_time() - started < 5  # about 0.5 s
+    assert found and all(a.end <= b.start for a, b in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    "source", ["a" * 100_000, "東" * 100_000, "あ（" * 50_000, "か\u0301" + "\u3099" * 99_999, "\0" * 99_999]
+)
+def test_monotonous_source(source):
+    answers = [[Candidate(source[:n], -1.0), Candidate(source[:n] + "b", -2.0)] for n in range(1, 30)]
+    started = time.process_time()
+    align(source, [entity(str(i)) for i in range(len(answers))], answers)
+    assert time.process_time() - started < 10
+
+
+# --- gold data -------------------------------------------------------------
+
+GOLD = ["zh_pud_half.iob2", "zh_gsdsimp_dev.iob2", "ja_stockmark_dev.jsonl", "ja_gsd_dev.bio"]
+
+
+@cache
+def gold_names(path):
+    """(text, start, end) of the names of a corpus, where they stand verbatim."""
+    if path.parent.name == "gold":
+        records = list(corpora.read(path, labels=None))
+        return [(r.text, span.start_char, span.end_char) for r in records for span in r.spans or ()]
+    names = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        text, name = record["text"], record["tgt_entity"].strip()
+        if name and name in text:
+            names.append((text, text.index(name), text.index(name) + len(name)))
+    return names
+
+
+@pytest.fixture(params=[*(f"gold/{name}" for name in GOLD), "alignment/zh.jsonl", "alignment/ja.jsonl"])
+def names(request, data):
+    return gold_names(data / request.param)
+
+
+def recovered(names, change=lambda name: name):
+    hits = [
+        (start, end) in [(m.start, m.end) for m in find(text, change(text[start:end]))]
+        for text, start, end in names
+    ]
+    return sum(hits) / len(hits)
+
+
+def test_gold_names_come_back(names):
+    assert len(names) > 500
+    assert recovered(names) > 0.995
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in name),
+        " ".join,
+        lambda name: name[: len(name) // 2] + "・" + name[len(name) // 2 :],
+        lambda name: name + "（よみ）",
+        lambda name: name + " (English Name)",
+        lambda name: f"「{name}」",
+        lambda name: f'"{name}"。',
+        lambda name: name + "さん" if len(name) > 1 else name,
+    ],
+    ids=["wide", "spaces", "middle dot", "gloss", "latin gloss", "brackets", "quotes", "title"],
+)
+def test_gold_names_in_other_spellings_come_back(names, change):
+    assert recovered(names, change) > 0.985
+
+
+@pytest.mark.parametrize("mentions", ["all", "aligned"])
+@pytest.mark.parametrize("corpus", GOLD)
+def test_gold_answers_align_to_gold_spans(data, corpus, mentions):
+    right = predicted = gold = 0
+    for record in corpora.read(data / "gold" / corpus, labels=None):
+        spans = [(span.start_char, span.end_char) for span in record.spans or ()]
+        texts = [record.text[start:end] for start, end in spans]
+        entities = [entity(f"Name of {text}", start) for text, (start, _) in zip(texts, spans, strict=True)]
+        found = align(record.text, entities, [[Candidate(text)] for text in texts], mentions=mentions)
+        right += len({(a.start, a.end) for a in found} & set(spans))
+        predicted, gold = predicted + len(found), gold + len(spans)
+    assert right / predicted > 0.99
+    assert right / gold > 0.99

@@ -1,0 +1,201 @@
+"""`eat_token_classifier` on a tiny encoder: it learns, is saved without pickles, reads long docs."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import load_model_from_config
+from thinc.api import Config
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from spacy_eat.components.token_classifier import TokenClassifier, _fill, decode, make_windows  # noqa: E402
+
+TEXTS = [
+    ("Ann met Bob in Rome.", [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "LOC")]),
+    ("In Rome Ann sings.", [(3, 7, "LOC"), (8, 11, "PER")]),
+    ("Bob sings in Oslo.", [(0, 3, "PER"), (13, 17, "LOC")]),
+]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A BERT with random weights and a tokenizer of letters, as a folder."""
+    folder = tmp_path_factory.mktemp("encoder")
+    letters = "abcdefghijklmnopqrstuvwxyz.?"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    transformers.BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
+    config = transformers.BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    transformers.set_seed(0)
+    transformers.BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def nlp(encoder):
+    """A pipeline that has learnt the texts by heart."""
+    nlp = spacy.blank("en")
+    config = {"encoder": encoder, "casing": True, "max_length": 48}
+    nlp.add_pipe("eat_token_classifier", name="ner", config=config)
+    examples = [Example.from_dict(nlp.make_doc(text), {"entities": entities}) for text, entities in TEXTS]
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    for _ in range(60):
+        losses = nlp.update(examples, sgd=optimizer)
+    assert losses["ner"] < 0.05
+    return nlp
+
+
+def found(doc):
+    return [(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents]
+
+
+def test_learns(nlp):
+    assert nlp.get_pipe("ner").labels == ("LOC", "PER")
+    assert [found(doc) for doc in nlp.pipe(text for text, _ in TEXTS)] == [entities for _, entities in TEXTS]
+    examples = [Example.from_dict(nlp.make_doc(text), {"entities": entities}) for text, entities in TEXTS]
+    scores = nlp.evaluate(examples)
+    assert scores["ents_f"] == 1.0
+    assert set(scores["ents_per_type"]) == {"LOC", "PER"}
+
+
+def test_saved_without_pickles_and_loaded(nlp, tmp_path):
+    nlp.to_disk(tmp_path)
+    files = {
+        file.relative_to(tmp_path / "ner").as_posix()
+        for file in (tmp_path / "ner").rglob("*")
+        if file.is_file()
+    }
+    assert {"cfg", "model/config.json", "model/model.safetensors", "model/tokenizer.json"} <= files
+    header = (tmp_path / "ner/model/model.safetensors").read_bytes()
+    tensors = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
+    assert {tensor["dtype"] for name, tensor in tensors.items() if name != "__metadata__"} == {"F16"}
+    for file in tmp_path.rglob("*"):
+        assert not (file.is_file() and file.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04", b"PK"))
+    copy = spacy.load(tmp_path)
+    assert [found(copy(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
+
+
+def test_bytes(nlp, encoder):
+    copy = TokenClassifier(nlp.vocab, encoder="not needed").from_bytes(nlp.get_pipe("ner").to_bytes())
+    for text, entities in TEXTS:
+        assert found(copy(nlp.make_doc(text))) == entities
+
+
+def test_batches_change_nothing(nlp):
+    texts = [" ".join(text for text, _ in TEXTS[: n % 3 + 1]) for n in range(50)]
+    assert list(map(found, nlp.pipe(texts, batch_size=50))) == [found(nlp(text)) for text in texts]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n", "😀", "Ann \n  ", "\u200b", "ａ" * 500])
+def test_any_text(nlp, text):
+    doc = nlp(text)
+    assert doc.text == text
+    assert all(ent.text.strip() for ent in doc.ents)
+
+
+def test_long_docs_are_read_in_windows(nlp):
+    tokenizer = nlp.get_pipe("ner").model.layers[0].attrs["tokenizer"]
+    doc = nlp.make_doc(" ".join("abcdefghij"[i % 10] * 3 for i in range(100)))
+    windows = make_windows([doc], tokenizer, casing=False, max_length=48)
+    count, length = windows.inputs["input_ids"].shape
+    assert length == 48 and count > 6
+    firsts = windows.inputs["input_ids"][windows.rows, windows.columns].tolist()
+    assert tokenizer.convert_ids_to_tokens(firsts) == [token.text[0] for token in doc]
+    # Away from the ends of the doc, no token is read at the edge of a window.
+    assert all(5 < column < 42 for column in windows.columns[15:-15])
+
+
+def test_cases_are_told(nlp):
+    tokenizer = nlp.get_pipe("ner").model.layers[0].attrs["tokenizer"]
+    windows = make_windows([nlp.make_doc("ann Ann ANN aNn . A")], tokenizer, casing=True, max_length=48)
+    types = windows.inputs["token_type_ids"][windows.rows, windows.columns]
+    assert types.tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def test_tokens_without_known_gold_do_not_count(nlp):
+    ner = nlp.get_pipe("ner")
+    predicted = Doc(nlp.vocab, words=["AnnBob", "sings"])
+    reference = Doc(
+        nlp.vocab, words=["Ann", "Bob", "sings"], spaces=[False, True, False], ents=["B-PER", "O", "O"]
+    )
+    example = Example(predicted, reference)
+    _, gradient = ner.get_loss([example], ner.model.predict([predicted]))
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+def test_entities_that_are_there_stay(nlp):
+    doc = nlp.make_doc(TEXTS[0][0])
+    doc.ents = [doc.char_span(8, 19, label="EVENT")]
+    assert found(nlp.get_pipe("ner")(doc)) == [(0, 3, "PER"), (8, 19, "EVENT")]
+
+
+def test_tokens_within_a_word_piece_go_with_it(nlp, tmp_path):
+    """Where pieces are words and tokens are characters, only the first character of a word has a piece."""
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ann", "met"]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
+    tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    doc = Doc(nlp.vocab, words=list("Annmet"), spaces=[False, False, True, False, False, False])
+    windows = make_windows([doc], tokenizer, casing=False, max_length=48)
+    assert windows.columns == [1, 0, 0, 2, 0, 0]
+    assert _fill(doc, ["B-PER", None, None, "O", None, None]) == ["B-PER", "I-PER", "I-PER", "O", "O", "O"]
+    assert _fill(doc, [None, "B-PER", None, "I-PER", None, "B-LOC"])[:1] == ["O"]
+
+
+def test_white_space_is_no_end_of_an_entity(nlp):
+    doc = nlp.make_doc("New  York  .")
+    assert [token.text for token in doc] == ["New", " ", "York", " ", "."]
+    tags = _fill(doc, ["B-LOC", None, "I-LOC", None, "O"])
+    assert tags == ["B-LOC", "I-LOC", "I-LOC", "O", "O"]
+
+
+def test_viterbi_finds_the_best_valid_sequence():
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        scores = generator.normal(size=(4, 5))  # O, B-X, I-X, B-Y, I-Y
+        valid = [
+            tags
+            for tags in itertools.product(range(5), repeat=4)
+            if all(
+                tag in (0, 1, 3) or before in (tag - 1, tag)
+                for before, tag in zip((0, *tags), tags, strict=False)
+            )
+        ]
+        best = max(valid, key=lambda tags: sum(scores[i, tag] for i, tag in enumerate(tags)))
+        assert decode(scores) == list(best)
+
+
+def test_errors_name_the_remedy(encoder):
+    examples = [Example.from_dict(spacy.blank("en").make_doc("Ann"), {"entities": [(0, 3, "PER")]})]
+    nlp = spacy.blank("en")
+    nlp.add_pipe("eat_token_classifier", config={"encoder": "/no/such/folder"})
+    with pytest.raises(ValueError, match="the path of a folder"):
+        nlp.initialize(lambda: examples)
+    with pytest.raises(ValueError, match="initialize"):
+        nlp("Ann")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("eat_token_classifier", config={"encoder": encoder})
+    empty = [Example.from_dict(nlp.make_doc("no one"), {"entities": []})]
+    with pytest.raises(ValueError, match="no entity in the training data"):
+        nlp.initialize(lambda: empty)
+
+
+@pytest.mark.parametrize("name", ["en_ner_trf", "en_ner_sm", "zh_student_trf", "ja_student_trf"])
+def test_configs(name, request):
+    config = Config().from_disk(request.config.rootpath / "configs" / f"{name}.cfg")
+    nlp = load_model_from_config(config, auto_fill=True)
+    assert "ner" in nlp.pipe_names

@@ -1,0 +1,372 @@
+import json
+import logging
+import pickle
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spacy_eat.llm import huggingface
+from spacy_eat.llm.huggingface import HuggingFace, make_huggingface
+from spacy_eat.llm.prompts import LLMError, Prompt
+from spacy_eat.llm.tasks.alignment import make_alignment_task, parse_alignment
+from spacy_eat.llm.tasks.translation import make_translation_task
+
+torch = pytest.importorskip("torch", reason="needs the extra 'huggingface'")
+transformers = pytest.importorskip("transformers", reason="needs the extra 'huggingface'")
+pytest.importorskip("accelerate", reason="needs the extra 'huggingface'")
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% if think is defined %}[{{ think }}]{% endif %}{% endif %}"
+)
+TEXTS = ["联想集团由柳传志于1984年在北京创立。", "京都大学在京都。", "田中さんはNHKで働く。", "好"]
+NAMES = ["Lenovo Group", "Beijing"]
+
+
+def save_model(folder: Path, *, template: str | None = TEMPLATE, seed: int = 0, **settings: Any) -> Path:
+    """A random Llama that reads and writes bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    fast.chat_template = template
+    fast.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=len(vocab),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=0,
+        eos_token_id=1,
+        max_position_embeddings=4096,
+        initializer_range=0.3,
+        **settings,
+    )
+    model = transformers.LlamaForCausalLM(config)
+    with torch.no_grad():  # so that next tokens differ in probability as a trained model's do
+        model.model.embed_tokens.weight.normal_(std=0.5)
+        model.lm_head.weight[1] *= 1.5  # and answers come to an end
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("base"), template=None)
+
+
+def make(folder: Path, **settings: Any) -> HuggingFace:
+    return make_huggingface(str(folder), **{"cache": None, "device_map": "cpu", "max_tokens": 12, **settings})
+
+
+def ask(model: HuggingFace, prompts: list[Any]) -> list[Any]:
+    [answers] = model([prompts])
+    return list(answers)
+
+
+def translations() -> list[Prompt]:
+    task = make_translation_task(language="zh")
+    return [task.prompt(text, "zh") for text in TEXTS]
+
+
+def alignments() -> list[Prompt]:
+    task = make_alignment_task(language="zh")
+    return [task.prompt(text, "Lenovo Group was founded in Beijing.", NAMES, "zh") for text in TEXTS]
+
+
+def by_hand(folder: Path, text: str, count: int, *, line: bool = False) -> str | None:
+    """What transformers generates for one text without any of our batching: up
+    to a line break, or None if there is no end."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer(text, add_special_tokens=line)["input_ids"]
+    start = len(ids)
+    while len(ids) - start < count:
+        with torch.no_grad():
+            ranked = model(torch.tensor([ids])).logits[0, -1].argsort(descending=True).tolist()
+        ends = [token == 1 or (line and tokenizer.decode([token]).startswith("\n")) for token in ranked]
+        first = ends.index(False) if line and len(ids) == start else 0  # none begins with its end
+        if ends[first]:
+            return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip()
+        ids.append(ranked[first])
+    return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip() if line else None
+
+
+def test_settings_out_of_range() -> None:
+    for setting in (
+        {"dtype": "int3"},
+        {"form": "poem"},
+        {"max_tokens": 0},
+        {"beam_width": 0},
+        {"batch_tokens": 0},
+    ):
+        with pytest.raises(ValueError, match=next(iter(setting))):
+            make_huggingface("m", **setting)  # type: ignore[arg-type]
+
+
+def test_completions_are_those_of_transformers(base_dir: Path) -> None:
+    prompts = translations()
+    expected = []
+    for prompt in prompts:
+        form = prompt.completion
+        assert form is not None
+        text = form.examples + form.prefix + form.suffixes[0]
+        expected.append(by_hand(base_dir, text, form.max_tokens, line=True))
+    assert ask(make(base_dir), prompts) == expected
+
+
+def test_chats_are_those_of_transformers(chat_dir: Path) -> None:
+    messages = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "Hello"}]
+    texts = ["Beijing", "京都", "!", "a", "Liu Chuanzhi", "x y z", "北京"]
+    prompts = [Prompt(text, messages=[*messages, {"role": "user", "content": text}]) for text in texts]
+    before = "<s><user>你好</s><assistant>Hello</s>"
+    expected = [by_hand(chat_dir, f"{before}<user>{text}</s><assistant>", 12) for text in texts]
+    answers = ask(make(chat_dir), prompts)
+    assert [None if isinstance(answer, LLMError) else answer for answer in answers] == expected
+    assert None in expected and any(expected)  # both happen
+    assert all("max_tokens" in str(answer) for answer in answers if isinstance(answer, LLMError))
+
+
+def test_batches_and_single_prompts_are_answered_alike(base_dir: Path) -> None:
+    prompts = [*translations(), *alignments(), Prompt("text"), Prompt("a longer text without a form")]
+    model = make(base_dir)
+    together = ask(model, prompts)
+    alone = [answer for prompt in prompts for answer in ask(model, [prompt])]
+    for a, b, prompt in zip(together, alone, prompts, strict=True):
+        if prompt.completion is None or prompt.completion.source is None:
+            assert a == b
+        else:  # scores differ in the last digits
+            names = zip(json.loads(a), json.loads(b), strict=True)
+            assert all([x for x, _ in ours] == [y for y, _ in theirs] for ours, theirs in names)
+
+
+@pytest.mark.parametrize("budget", [1, 900, 100_000])
+def test_batches_keep_to_the_budget(base_dir: Path, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(base_dir, batch_tokens=budget)
+    generate, sizes = model.load().model.generate, []
+
+    def watched(ids: Any, **kwargs: Any) -> Any:
+        sizes.append(
+            (ids.shape[0], ids.shape[0] * (ids.shape[1] + kwargs["generation_config"].max_new_tokens))
+        )
+        return generate(ids, **kwargs)
+
+    monkeypatch.setattr(model.load().model, "generate", watched)
+    prompts = translations()
+    answers = ask(model, prompts)
+    assert answers == ask(make(base_dir), prompts)
+    assert all(rows == 1 or tokens <= budget for rows, tokens in sizes)
+    assert sum(rows for rows, _ in sizes) == len(prompts)
+
+
+def test_out_of_memory_means_smaller_batches(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = [*translations(), *alignments()[1:3]]
+    expected = ask(make(base_dir), prompts)
+    model = make(base_dir)
+    engine = model.load()
+    generate, compute = engine.model.generate, engine.search.compute  # type: ignore[attr-defined]
+    sizes = []
+
+    def small_memory(ids: Any, **kwargs: Any) -> Any:
+        sizes.append(len(ids))
+        if len(ids) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return generate(ids, **kwargs)
+
+    def small_memory_too(trees: Any) -> Any:
+        if len(trees) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return compute(trees)
+
+    monkeypatch.setattr(engine.model, "generate", small_memory)
+    monkeypatch.setattr(engine.search, "compute", small_memory_too)
+    with caplog.at_level(logging.WARNING):
+        answers = ask(model, prompts)
+    assert "Out of memory" in caplog.text
+    assert answers[:4] == expected[:4]
+    for a, b in zip(answers[4:], expected[4:], strict=True):
+        assert parse_names(a) == parse_names(b)
+    assert sizes[0] > 2 and max(sizes[-2:]) <= 2
+    sizes.clear()
+    ask(model, [Prompt(f"{prompt}!", completion=prompt.completion) for prompt in prompts[:4]])
+    assert max(sizes) <= 2  # it is remembered
+
+
+def test_a_prompt_that_never_fits_is_alone_in_failing(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(base_dir)
+    generate = model.load().model.generate
+
+    def small_memory(ids: Any, **kwargs: Any) -> Any:
+        if ids.shape[1] > 100:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return generate(ids, **kwargs)
+
+    monkeypatch.setattr(model.load().model, "generate", small_memory)
+    first, long, last, longer = ask(model, [Prompt("a"), Prompt("b" * 200), Prompt("c"), Prompt("d" * 9000)])
+    assert isinstance(first, str) and isinstance(last, str)
+    assert isinstance(long, LLMError) and "memory" in str(long) and not long.retryable
+    assert isinstance(longer, LLMError) and "the model takes 4096" in str(longer)
+    assert (model.usage.requests, model.usage.failed) == (2, 2)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(base_dir)
+
+    def broken(ids: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(model.load().model, "generate", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        ask(model, [Prompt("a")])
+
+
+def parse_names(answer: str) -> list[list[str]]:
+    return [[text for text, _ in ranked] for ranked in json.loads(answer)]
+
+
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_chosen_answers_are_words_of_the_source(kind: str, request: pytest.FixtureRequest) -> None:
+    model = make(request.getfixturevalue(f"{kind}_dir"))
+    for text, answer in zip(TEXTS, ask(model, alignments()), strict=True):
+        ranked = parse_names(answer)
+        assert len(ranked) == len(NAMES)
+        assert all(
+            candidate in text or (candidate == "none" and kind == "chat") for r in ranked for candidate in r
+        )
+        parsed = parse_alignment(answer, NAMES)
+        assert parsed is not None and set(parsed) <= set(NAMES)
+
+
+def test_chosen_answers_have_the_probability_of_their_json(chat_dir: Path) -> None:
+    """The log-probability of what the model would have written, by transformers."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(chat_dir)
+    model = transformers.AutoModelForCausalLM.from_pretrained(chat_dir)
+    prompt = alignments()[1]
+    [answer] = ask(make(chat_dir, beam_width=3), [prompt])
+    before = f"<s><user>{prompt}</s><assistant>"
+    for name, ranked in zip(NAMES, json.loads(answer), strict=True):
+        assert ranked == sorted(ranked, key=lambda pair: -pair[1])
+        for text, logprob in ranked:
+            head = tokenizer(f'{before}{{"{name}":', add_special_tokens=False)["input_ids"]
+            value = "null" if text == "none" else json.dumps(text, ensure_ascii=False)
+            tail = tokenizer(f" {value}", add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logprobs = model(torch.tensor([head + tail])).logits[0].log_softmax(-1)
+            rows = logprobs[len(head) - 1 : -1]
+            expected = sum(float(rows[i, token]) for i, token in enumerate(tail))
+            assert logprob == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_models_without_trees_choose_alike(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On several GPUs, say, or with an architecture of another kind."""
+    folder = request.getfixturevalue(f"{kind}_dir")
+    expected = ask(make(folder), alignments()[:2])
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "_supports_attention_backend", False)
+    model = make(folder, batch_tokens=2000)
+    assert type(model.load().search) is huggingface.PlainSearch
+    for a, b in zip(ask(model, alignments()[:2]), expected, strict=True):
+        assert parse_names(a) == parse_names(b)
+        scores = zip(chain(*json.loads(a)), chain(*json.loads(b)), strict=True)
+        assert all(x == pytest.approx(y, abs=1e-3) for (_, x), (_, y) in scores)
+
+
+def test_form_and_template_variables(chat_dir: Path) -> None:
+    prompt = translations()[0]
+    job = make(chat_dir).load().forms.job(0, prompt)
+    assert job.text == f"<s><user>{prompt}</s><assistant>" and job.tokens.count(0) == 1
+    assert make(chat_dir, template={"think": False}).load().forms.job(0, prompt).text.endswith("[False]")
+    completion = make(chat_dir, form="completion").load().forms.job(0, prompt)
+    assert completion.text.endswith("English:") and completion.tokens.count(0) == 1
+
+
+def test_what_the_template_refuses_is_alone_in_failing(tmp_path: Path) -> None:
+    template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
+    )
+    model = make(save_model(tmp_path, template=template), form="auto")
+    system = Prompt("a", messages=[{"role": "system", "content": "b"}, {"role": "user", "content": "c"}])
+    refused, good = ask(model, [system, alignments()[0]])
+    assert isinstance(refused, LLMError) and "no system role" in str(refused)
+    assert parse_names(good)
+
+
+def test_adapter_is_merged(base_dir: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="needs the extra 'huggingface'")
+    model = transformers.AutoModelForCausalLM.from_pretrained(base_dir)
+    tuned = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "v_proj"], r=4))
+    torch.manual_seed(1)
+    for name, parameter in tuned.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(std=0.5)
+    tuned.save_pretrained(tmp_path / "adapter")
+    with_adapter = make(base_dir, adapter=str(tmp_path / "adapter"))
+    prompts = [Prompt(text) for text in ("one", "two", "three", "four")]
+    assert ask(with_adapter, prompts) != ask(make(base_dir), prompts)
+    merged = tuned.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    transformers.AutoTokenizer.from_pretrained(base_dir).save_pretrained(tmp_path / "merged")
+    assert ask(with_adapter, prompts) == ask(make(tmp_path / "merged"), prompts)
+    assert with_adapter.identity != make(base_dir).identity
+
+    (tmp_path / "adapter" / "adapter_model.safetensors").rename(tmp_path / "adapter" / "adapter_model.bin")
+    with pytest.raises(ValueError, match=r"no adapter_model\.safetensors"):
+        ask(make(base_dir, adapter=str(tmp_path / "adapter")), prompts)
+
+
+def test_nothing_is_unpickled_and_no_foreign_code_runs(base_dir: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "pickled", template=None)
+    weights = tmp_path / "pickled" / "model.safetensors"
+    torch.save({}, tmp_path / "pickled" / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        ask(make(tmp_path / "pickled"), ["a"])
+
+    foreign = save_model(tmp_path / "foreign", template=None)
+    config = json.loads((foreign / "config.json").read_text(encoding="utf-8"))
+    config.update(model_type="foreign", auto_map={"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"})
+    (foreign / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (foreign / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"trust_remote_code|foreign"):
+        ask(make(foreign), ["a"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickles_and_identity(base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = str(tmp_path / "requests.sqlite")
+    model = make(base_dir, cache=cache)
+    answers = ask(model, ["a", "b"])
+    assert len(pickle.dumps(model)) < 10_000
+    again = pickle.loads(pickle.dumps(make(base_dir, cache=cache)))
+    monkeypatch.setattr(huggingface, "Engine", None)  # a cached run loads no model
+    assert ask(again, ["a", "b"]) == answers
+    assert again.usage.cached == 2
+    assert json.dumps(model.identity) == json.dumps(again.identity)
+    assert make(base_dir, max_tokens=13).identity != model.identity
+    before = make(base_dir).identity
+    (base_dir / "note.txt").write_text("other weights", encoding="utf-8")
+    assert make(base_dir).identity != before

@@ -1,0 +1,98 @@
+import copy
+import pickle
+
+import pytest
+import spacy
+
+from spacy_eat.taggers.pipeline import EnglishPipeline, tree_sha256
+
+TEXT = "Liu Chuanzhi founded Lenovo Group in Beijing."
+
+
+def test_entities_with_offsets(english):
+    found = EnglishPipeline(str(english))([TEXT, "", "Nothing."])
+    assert [(e.text, e.label, TEXT[e.start_char : e.end_char]) for e in found[0]] == [
+        ("Liu Chuanzhi", "PER", "Liu Chuanzhi"),
+        ("Lenovo Group", "ORG", "Lenovo Group"),
+        ("Beijing", "LOC", "Beijing"),
+    ]
+    assert found[1:] == [[], []]
+
+
+def test_label_map_renames_and_leaves_out(english):
+    found = EnglishPipeline(str(english), label_map={"PER": "人名", "LOC": "地名"})([TEXT])
+    assert [e.label for e in found[0]] == ["人名", "地名"]
+
+
+def test_label_map_with_an_unknown_label(english):
+    with pytest.raises(ValueError, match=r"PERSON.*It sets: LOC, ORG, PER"):
+        EnglishPipeline(str(english), label_map={"PERSON": "PER"})([TEXT])
+
+
+def test_unknown_pipeline():
+    with pytest.raises(ValueError, match="spacy download en_core_web_none"):
+        EnglishPipeline("en_core_web_none")([TEXT])
+
+
+def test_pipeline_without_entities(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path)
+    with pytest.raises(ValueError, match=r"no component that sets doc.ents .it has: sentencizer"):
+        EnglishPipeline(str(tmp_path))([TEXT])
+
+
+def test_no_gpu(english):
+    import thinc.util
+
+    if thinc.util.has_gpu:
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=r"gpu_id.* is 0, but no GPU"):
+        EnglishPipeline(str(english), gpu_id=0)([TEXT])
+
+
+def test_weights_do_not_travel(english):
+    pipeline = EnglishPipeline(str(english))
+    pipeline([TEXT])
+    for other in (pickle.loads(pickle.dumps(pipeline)), copy.deepcopy(pipeline)):
+        assert other._nlp is None
+        assert other([TEXT]) == pipeline([TEXT])
+
+
+def test_cached_entities_need_no_pipeline(english, tmp_path):
+    cache = str(tmp_path / "cache.sqlite")
+    first = EnglishPipeline(str(english), cache=cache)
+    found = first([TEXT, "Nothing.", TEXT])
+    again = EnglishPipeline(str(english), label_map={"PER": "人名"}, cache=cache)
+    # What is kept has the pipeline's own labels.
+    assert [e.text for e in again([TEXT])[0]] == ["Liu Chuanzhi"]
+    assert again([TEXT])[0][0].label == "人名"
+    assert again._nlp is None
+    assert first([TEXT, "Nothing.", TEXT]) == found
+
+
+def test_another_pipeline_has_other_entries(english, tmp_path):
+    cache = str(tmp_path / "cache.sqlite")
+    assert EnglishPipeline(str(english), cache=cache)([TEXT])[0]
+    nlp = spacy.load(english)
+    nlp.get_pipe("entity_ruler").clear()
+    nlp.get_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Beijing"}])
+    nlp.to_disk(tmp_path / "other")
+    other = EnglishPipeline(str(tmp_path / "other"), cache=cache)
+    assert [e.text for e in other([TEXT])[0]] == ["Beijing"]
+
+
+def test_embedded_model_finds_entities():
+    pytest.importorskip("transformers")
+    found = EnglishPipeline()([TEXT.replace("Lenovo Group", "Microsoft")])
+    assert ("Liu Chuanzhi", "PER") in [(e.text, e.label) for e in found[0]]
+    assert ("Beijing", "LOC") in [(e.text, e.label) for e in found[0]]
+
+
+def test_tree_hash_sees_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("1", encoding="utf-8")
+    first = tree_sha256(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    second = tree_sha256(tmp_path)
+    (tmp_path / "b").write_text("2", encoding="utf-8")
+    assert len({first, second, tree_sha256(tmp_path)}) == 3
