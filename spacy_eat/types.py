@@ -1,12 +1,139 @@
-"""The few types everything passes on.
+"""The values and roles that everything shares.
+
+Two values travel everywhere: a `Text` (a string and its language, with its folded
+form and boundaries computed once) and a `Span` (a labelled, scored place in it). All
+code serves one of four roles: `Translator`, `Tagger`, `Aligner`, `Combiner`. Each takes
+a batch, and has a `Failure` in the place of a text's result where it has none.
 
 What is stored on a `Doc` is plain JSON (`TypedDict`s), so that it survives
 `Doc.to_bytes`, `DocBin(store_user_data=True)` and `json.dumps` unchanged.
-What only travels between modules is a dataclass.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
+
+from .text.folding import Folded, fold
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Span:
+    """A labelled place in a text. Two spans are equal if place and label are, however they were found.
+
+    start_char, end_char (int): Characters of the text, half open.
+    label (str): "" where it has none (yet).
+    score (float): Calibrated probability that the span is right, 0.0 to 1.0.
+    origin (str): How or by whom it was found.
+    """
+
+    start_char: int
+    end_char: int
+    label: str = ""
+    score: float = field(default=1.0, compare=False)
+    origin: str = field(default="", compare=False)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """RETURNS (Tuple[int, int]): Start and end."""
+        return self.start_char, self.end_char
+
+    def overlaps(self, other: "Span") -> bool:
+        """RETURNS (bool): Whether the spans share a character."""
+        return self.start_char < other.end_char and other.start_char < self.end_char
+
+    def moved(self, offset: int) -> "Span":
+        """RETURNS (Span): The span `offset` characters later."""
+        return replace(self, start_char=self.start_char + offset, end_char=self.end_char + offset)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and its language. What is derived from it is computed once and kept with it.
+
+    string (str): The characters.
+    lang (str): Language code, such as "zh"; "" if not known.
+    """
+
+    string: str
+    lang: str = ""
+
+    @cached_property
+    def folded(self) -> Folded:
+        """RETURNS (Folded): The text folded for comparison, with the offsets of its characters."""
+        return fold(self.string)
+
+    def __getitem__(self, span: Span) -> str:
+        """RETURNS (str): The characters of a span."""
+        return self.string[span.start_char : span.end_char]
+
+
+class Failure(Exception):
+    """Why a text has no result. It stands in the place of the result; the rest of the batch goes on.
+
+    retryable (bool): Whether the same may succeed later (a busy server), or never will (a wrong setting).
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class Options(NamedTuple):
+    """Where an English entity may come from.
+
+    spans (Tuple[Span, ...]): Places in the source, best first, each with its calibrated probability.
+    none (float): Probability that the source has no words for the entity. A place less likely than this is
+        not taken.
+    answers (Tuple[Tuple[str, Optional[float]], ...]): What was answered, as it stood, best first, with its
+        log-probability (nats) where it is known. For the record.
+    """
+
+    spans: tuple[Span, ...] = ()
+    none: float = 0.0
+    answers: tuple[tuple[str, float | None], ...] = ()
+
+
+class Sentence(NamedTuple):
+    """What an aligner is given.
+
+    source (Text): The source sentence.
+    english (Text): Its English.
+    entities (Tuple[Span, ...]): Entities of the English.
+    """
+
+    source: Text
+    english: Text
+    entities: tuple[Span, ...]
+
+
+@runtime_checkable
+class Tagger(Protocol):
+    """Finds labelled, scored spans: an English pipeline, a token classifier on the source, gold annotation."""
+
+    def __call__(self, texts: Sequence[Text]) -> Sequence[Sequence[Span] | Failure]:
+        """RETURNS (Sequence[Union[Sequence[Span], Failure]]): For each text its spans, in the order of the text."""
+        ...
+
+
+@runtime_checkable
+class Aligner(Protocol):
+    """Finds the places in the source that English entities came from."""
+
+    def __call__(self, sentences: Sequence[Sentence]) -> Sequence[Sequence[Options] | Failure]:
+        """RETURNS (Sequence[Union[Sequence[Options], Failure]]): For each sentence the options of each of its
+        entities, in their order."""
+        ...
+
+
+@runtime_checkable
+class Combiner(Protocol):
+    """Makes one list of spans of the lists that several annotators have for a text."""
+
+    def __call__(self, text: Text, annotations: dict[str, Sequence[Span]]) -> Sequence[Span]:
+        """RETURNS (Sequence[Span]): The spans, in the order of the text, none overlapping another."""
+        ...
+
 
 # How an entity's span was found in the source text:
 #   exact      the answer stands in the source, character for character
