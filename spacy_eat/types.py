@@ -109,10 +109,10 @@ class Sentence(NamedTuple):
 
 @runtime_checkable
 class Tagger(Protocol):
-    """Finds labelled, scored spans: an English pipeline, a token classifier on the source, gold annotation."""
+    """Finds labelled, scored spans: an English pipeline, a classifier on the source, gold annotation."""
 
     def __call__(self, texts: Sequence[Text]) -> Sequence[Sequence[Span] | Failure]:
-        """RETURNS (Sequence[Union[Sequence[Span], Failure]]): For each text its spans, in the order of the text."""
+        """RETURNS (Sequence[Union[Sequence[Span], Failure]]): For each text its spans, in order."""
         ...
 
 
