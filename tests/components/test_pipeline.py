@@ -1,6 +1,8 @@
 """The two components together, on a scripted LLM."""
 
+import copy
 import json
+import pickle
 
 import pytest
 import spacy
@@ -277,9 +279,9 @@ def test_docs_survive_storage(make_nlp, lenovo):
     doc = nlp(ZH)
     other = Doc(nlp.vocab).from_bytes(doc.to_bytes())
     (binned,) = DocBin(docs=[doc], store_user_data=True).get_docs(nlp.vocab)
-    for copy in (other, binned):
-        assert copy._.eat == doc._.eat
-        assert [(e.text, e._.eat_english, e._.eat_score) for e in copy.ents] == [
+    for stored in (other, binned):
+        assert stored._.eat == doc._.eat
+        assert [(e.text, e._.eat_english, e._.eat_score) for e in stored.ents] == [
             (e.text, e._.eat_english, e._.eat_score) for e in doc.ents
         ]
     json.dumps(doc._.eat)
@@ -360,3 +362,22 @@ def test_tasks_work_in_spacy_llms_own_component(llm):
     doc = nlp.make_doc(ZH)
     doc._.eat = new_record(split_doc(doc))
     assert llm_pipe(doc)._.eat_translation == EN
+
+
+def test_pipelines_are_copied_and_pickled(make_nlp, llm):
+    text, english = "李雪在北京。", "Obama is in Beijing."
+    nlp = make_nlp()
+    for component in ("eat_translator", "eat_entity_aligner"):  # a test's own model does not travel
+        nlp.get_pipe(component).model = None
+    for twin in (copy.deepcopy(nlp), pickle.loads(pickle.dumps(nlp))):
+        for component in ("eat_translator", "eat_entity_aligner"):
+            twin.get_pipe(component).model = llm
+        llm.translations, llm.names = {text: english}, {"Beijing": "北京", "Obama": "李雪"}
+        assert [ent.text for ent in twin(text).ents] == ["李雪", "北京"]
+
+
+def test_default_pipelines_are_pickled():
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("eat_translator")
+    nlp.add_pipe("eat_entity_aligner")
+    assert pickle.loads(pickle.dumps(nlp)).pipe_names == nlp.pipe_names

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Iterable, List, Tuple
 
-from jinja2 import Template
 from spacy.tokens import Doc
 
 from ...records import sentences_of, texts_of
@@ -13,6 +12,7 @@ from ...types import Candidate, EntityRecord, SentenceRecord
 from ..prompts import Completion, LLMError, Prompt, Response
 from .rendering import (
     FewShotExample,
+    PromptTemplate,
     builtin_examples,
     clean,
     language_name,
@@ -35,14 +35,14 @@ class EntityAlignmentTask:
 
     def __init__(
         self,
-        template: Template,
+        template: PromptTemplate,
         *,
         language: str | None = None,
         examples: Sequence[FewShotExample] | None = None,
         dialogue: bool = False,
     ) -> None:
         """
-        template (Template): Renders the prompt.
+        template (PromptTemplate): Renders the prompt.
         language (Optional[str]): Code or English name of the source language,
             None to take each doc's own.
         examples (Optional[Sequence[FewShotExample]]): Shown to the model. None: the

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -48,15 +49,31 @@ def language_name(lang: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
 
 
-@cache
-def load_template(name: str, override: str | None = None) -> Template:
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A Jinja template. It is its source alone, so that a task can be copied and pickled.
+
+    source (str): The template. Rendering it without one of its variables is an error.
+    """
+
+    source: str
+
+    def render(self, **variables: Any) -> str:
+        """RETURNS (str): The text for these variables."""
+        return _compiled(self.source).render(**variables)
+
+
+def load_template(name: str, override: str | None = None) -> PromptTemplate:
     """A prompt template.
 
     name (str): Name of a file in `templates`, without its suffix.
     override (Optional[str]): A template to use in its place.
-    RETURNS (Template): Rendering it without one of its variables is an error.
+    RETURNS (PromptTemplate): The template.
+    RAISES (jinja2.TemplateSyntaxError): If the override is no template.
     """
-    return _environment().from_string(override if override is not None else _read(f"templates/{name}.jinja"))
+    template = PromptTemplate(_read(f"templates/{name}.jinja") if override is None else override)
+    _compiled(template.source)
+    return template
 
 
 @cache
@@ -130,10 +147,10 @@ def clean(response: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _compiled(source: str) -> Template:
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # prompts are not HTML
     environment.filters["tojson_"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return environment
+    return environment.from_string(source)
 
 
 @cache

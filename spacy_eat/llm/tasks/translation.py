@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Iterable, List, Tuple
 
-from jinja2 import Template
 from spacy.tokens import Doc
 
 from ...corpora.dictionaries import find_terms
@@ -14,6 +13,7 @@ from ..prompts import Completion, LLMError, Prompt, Response
 from .rendering import (
     LABELS,
     FewShotExample,
+    PromptTemplate,
     builtin_examples,
     clean,
     language_name,
@@ -35,7 +35,7 @@ class EntityTranslationTask:
 
     def __init__(
         self,
-        template: Template,
+        template: PromptTemplate,
         *,
         language: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -43,7 +43,7 @@ class EntityTranslationTask:
         glossary: Mapping[str, str] | None = None,
     ) -> None:
         """
-        template (Template): Renders the prompt.
+        template (PromptTemplate): Renders the prompt.
         language (Optional[str]): Code or English name of the source language,
             None to take each doc's own.
         labels (Optional[Mapping[str, str]]): Entity labels with descriptions.
