@@ -54,7 +54,7 @@ from spacy_eat.training.tuning.data import (
     read_alignment,
     read_parallel,
 )
-from spacy_eat.types import EnglishEntity
+from spacy_eat.types import EnglishEntity, Text
 from tests.conftest import DATA
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tune_embedded.cfg"
@@ -99,7 +99,7 @@ def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str)
     for (text, english, name), response in zip(tests, responses, strict=True):
         answers = parse_alignment(response, [english]) if isinstance(response, str) else None
         entity = EnglishEntity(english, "", 0, len(english))
-        found = align(text, [entity], [(answers or {}).get(english, [])], mentions="aligned")
+        found = align(Text(text), [entity], [(answers or {}).get(english, [])], mentions="aligned")
         words = text[found[0].start : found[0].end] if found else ""
         scored.append((found[0].score if found else 0.0, words == name))
         within += bool(words) and (words in name or name in words)

@@ -10,13 +10,13 @@ from spacy.training import Example
 from spacy.util import minibatch
 from thinc.api import Config
 
-from ..alignment import grounding
+from ..alignment import grounding, locate
 from ..evaluation.scores import score_entities
 from ..llm.dispatch import Model, ask
 from ..llm.tasks.alignment import EntityAlignmentTask, set_answers, without_glosses
 from ..records import count_usage, install_extensions, sentences_of, texts_of
 from ..taggers.pipeline import EnglishPipeline
-from ..types import Alignment, Candidate, EnglishEntity, EntityRecord, SentenceRecord
+from ..types import Alignment, Candidate, EnglishEntity, EntityRecord, SentenceRecord, Text
 from .placement import OffBoundary, place
 
 DEFAULT_CONFIG = """
@@ -205,7 +205,7 @@ class EatEntityAligner(Pipe):
         offset = sentence["start_char"]
         records = sentence["entities"]
         alignments = grounding.align(
-            text,
+            Text(text),
             [EnglishEntity(e["text"], e["label"], e["english_start"], e["english_end"]) for e in records],
             [
                 [Candidate(text, logprob) for text, logprob in zip(e["answers"], e["logprobs"], strict=True)]
@@ -274,8 +274,8 @@ def _answer_verbatim(text: str, sentence: SentenceRecord) -> None:
     """Names that stand in the source as they are (NHK, iPhone) need no LLM,
     unless that is a gloss of another name: 安迪（Andy）."""
     for entity in sentence["entities"]:
-        rest = without_glosses(text, [entity["text"]])
-        if any(match.status == "exact" for match in grounding.find(rest, entity["text"], min_similarity=1.1)):
+        rest = Text(without_glosses(text, [entity["text"]]))
+        if any(span.origin == "exact" for span in locate.find(rest, entity["text"], min_similarity=1.1)):
             set_answers(entity, [Candidate(entity["text"])])
 
 

@@ -19,12 +19,13 @@ from typing import Any, Literal
 
 from rapidfuzz import fuzz
 
-from ...alignment.grounding import find
+from ...alignment.locate import find
 from ...corpora.dictionaries import find_terms
 from ...llm.tasks.alignment import NONE, alignment_prompt
 from ...llm.tasks.rendering import language_name, one_line
 from ...llm.tasks.translation import TERMS, translation_prompt
 from ...text.sentences import split_text
+from ...types import Text
 from .config import Mix
 
 Kind = Literal["alignment", "translation", "terms"]
@@ -201,9 +202,9 @@ def clean_alignment(lang: str, text: str, english: str, name: str) -> AlignmentR
     text = unicodedata.normalize("NFC", re.sub(r"\[[^\[\]]{0,4}\]|[\u200b-\u200f\ufeff]", "", text))
     for start, end in split_text(text, max_length=2000):
         sentence = without_leak(lang, one_line(text[start:end]), english)
-        matches = find(sentence, name)
-        if matches and matches[0].status != "fuzzy" and len(sentence) > len(name) + 6:
-            found = sentence[matches[0].start : matches[0].end]
+        spans = find(Text(sentence, lang), name)
+        if spans and spans[0].origin != "fuzzy" and len(sentence) > len(name) + 6:
+            found = sentence[spans[0].start_char : spans[0].end_char]
             if _contains(sentence, english) and lang not in LATIN and found != english:
                 return "leak"
             if found.casefold() == english.casefold():
@@ -432,7 +433,7 @@ def names_in(text: str, names: Mapping[str, str]) -> list[tuple[str, str]]:
     found = []
     rest = text
     for name in sorted(present, key=lambda n: (-len(n), n)):
-        if name in rest and find(rest, name, min_similarity=2.0):
+        if name in rest and find(Text(rest), name, min_similarity=2.0):
             found.append((names[name], name))
             rest = rest.replace(name, "\n")
     return found

@@ -14,7 +14,8 @@ from functools import lru_cache
 
 from rapidfuzz.distance import Levenshtein
 
-from ...alignment.grounding import find
+from ...alignment.locate import find
+from ...types import Text
 from .data import ParallelRecord, cased
 
 # Least share of a name's sentences in which its words stand, least squared
@@ -79,16 +80,17 @@ def _counterpart(
     learned: Mapping[str, str],
     foreign: frozenset[str],
 ) -> tuple[str, str]:
-    matches = find(source, english, min_similarity=2.0)
-    if matches:
-        return "verbatim", source[matches[0].start : matches[0].end]
+    text = Text(source, lang)
+    verbatim = find(text, english, min_similarity=2.0)
+    if verbatim:
+        return "verbatim", text[verbatim[0]]
     key = english.casefold()
     known = sorted((form for form in names.get(key, ()) if len(form) > 1), key=len, reverse=True)
     for how, forms in (("known", known), ("company", [learned[key]] if key in learned else [])):
         for form in forms:
-            for match in find(source, form, min_similarity=2.0):
-                if not within_katakana(source, match.start, match.end):
-                    return how, source[match.start : match.end]
+            for span in find(text, form, min_similarity=2.0):
+                if not within_katakana(source, *span.place):
+                    return how, text[span]
     words = sounds_like(lang, english, source, foreign)
     if words:
         return "sound", words
