@@ -44,9 +44,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     args = parser.parse_args()
     if args.model is None:
-        from spacy_eat.llm.embedded import base_model_dir
+        from spacy_eat.weights.gemma import model_dir
 
-        args.model = str(base_model_dir())
+        args.model = str(model_dir(None))
 
     texts = read_texts(DATA / "gold" / "zh_pud_half.iob2")[: args.sentences]
     task = make_translation_task(language="zh")

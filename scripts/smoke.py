@@ -13,7 +13,7 @@ from typing import Any
 
 import srsly
 
-from spacy_eat.llm.embedded import DEFAULT_ADAPTER
+from spacy_eat.weights.gemma import DEFAULT_ADAPTER
 
 SETTINGS: dict[str, Any] = {
     "limit": 24,

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..weights.prepare import cache_folder
+
 logger = logging.getLogger(__name__)
 
 # Reads mark an entry as used at most this often (seconds), so that a run from
@@ -34,14 +36,6 @@ CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
 CREATE TABLE IF NOT EXISTS total (bytes INTEGER NOT NULL);
 INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total);
 """
-
-
-def cache_folder() -> Path:
-    """RETURNS (Path): The user's cache folder of this package:
-    $SPACY_EAT_CACHE, else spacy-eat in $XDG_CACHE_HOME or ~/.cache."""
-    if "SPACY_EAT_CACHE" in os.environ:
-        return Path(os.environ["SPACY_EAT_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spacy-eat"
 
 
 def digest(*parts: Any) -> bytes:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..optional import require
+from ..weights.prepare import fingerprint
 from .cache import RequestCache
 from .decoding import MARGIN, Question, SpanSearch
 from .local import (
@@ -23,7 +25,6 @@ from .local import (
     PromptForms,
     check_settings,
     chosen_answer,
-    fingerprint,
     is_out_of_memory,
     too_long,
 )
@@ -31,7 +32,7 @@ from .prompts import Response
 
 logger = logging.getLogger(__name__)
 
-MISSING = 'CTranslate2 models need an extra: pip install "spacy-eat[ctranslate2]"'
+EXTRA, TITLE = "ctranslate2", "A model of CTranslate2"
 
 
 def make_ctranslate2(
@@ -143,11 +144,8 @@ class Engine:
     """What is loaded: the model, its tokenizer, the search for answers."""
 
     def __init__(self, backend: CTranslate2) -> None:
-        try:
-            import ctranslate2
-            from transformers import PreTrainedTokenizerFast
-        except ImportError as error:
-            raise ImportError(f"{MISSING} ({error})") from error
+        ctranslate2 = require("ctranslate2", extra=EXTRA, purpose=TITLE)
+        transformers = require("transformers", extra=EXTRA, purpose=TITLE)
         missing = [name for name in ("model.bin", "tokenizer.json") if not Path(backend.path, name).is_file()]
         if missing:
             raise ValueError(
@@ -162,7 +160,7 @@ class Engine:
             compute_type=backend.compute_type,
             intra_threads=backend.threads,
         )
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(backend.path)
+        self.tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(backend.path)
         self.forms = PromptForms(
             self.tokenizer, backend.form, backend.tuned, backend.max_tokens, backend.template
         )

@@ -13,6 +13,9 @@ from itertools import tee
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..optional import require
+from ..weights.adapters import ADAPTER_FILES, merge_lora
+from ..weights.prepare import fingerprint
 from .cache import RequestCache
 from .decoding import ATTENTION, MARGIN, Decoder, Question, SpanSearch
 from .local import (
@@ -22,7 +25,6 @@ from .local import (
     PromptForms,
     check_settings,
     chosen_answer,
-    fingerprint,
     is_out_of_memory,
     too_long,
 )
@@ -30,11 +32,10 @@ from .prompts import Response
 
 logger = logging.getLogger(__name__)
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 NAMES_AT_ONCE = 32
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-MISSING = 'Hugging Face models need an extra: pip install "spacy-eat[huggingface]"'
+EXTRA, TITLE = "huggingface", "A model of transformers"
 
 
 def make_huggingface(
@@ -155,10 +156,9 @@ class Engine:
     """
 
     def __init__(self, backend: HuggingFace) -> None:
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
-            raise ImportError(f"{MISSING} ({error})") from error
+        require("transformers", extra=EXTRA, purpose=TITLE)
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         self.settings = backend
         source = {"revision": backend.revision, "trust_remote_code": False}
         self.tokenizer = AutoTokenizer.from_pretrained(backend.name, **source)
@@ -172,7 +172,7 @@ class Engine:
             **source,
         )
         if backend.adapter is not None:
-            self.model = _merged(self.model, backend.adapter)
+            merge_lora(self.model, _adapter_dir(backend.adapter))
         self.model.eval()
         self.forms = PromptForms(
             self.tokenizer,
@@ -333,20 +333,12 @@ class PlainSearch(SpanSearch):
         return result
 
 
-def _merged(model: Any, adapter: str) -> Any:
-    """RETURNS (PreTrainedModel): The model with an adapter's weights in its own."""
-    try:
-        from huggingface_hub import snapshot_download
-        from peft import PeftModel
-    except ImportError as error:
-        raise ImportError(f"{MISSING} ({error})") from error
-    folder = Path(adapter)
-    if not folder.is_dir():
-        folder = Path(snapshot_download(adapter, allow_patterns=list(ADAPTER_FILES)))
-    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
-    if missing:  # peft would look for pickled weights
-        raise ValueError(f"No adapter in {adapter}: it has no {' and no '.join(missing)}")
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+def _adapter_dir(adapter: str) -> Path:
+    """RETURNS (Path): The folder of an adapter, downloaded if it is a name on the hub."""
+    if Path(adapter).is_dir():
+        return Path(adapter)
+    hub = require("huggingface_hub", extra=EXTRA, purpose=TITLE)
+    return Path(hub.snapshot_download(adapter, allow_patterns=list(ADAPTER_FILES)))
 
 
 def _dtype(name: Dtype, device_map: str) -> Any:

@@ -1,13 +1,11 @@
 """What the backends share that run a model of the user's own in this process:
 the forms in which it takes prompts, and who does what with them."""
 
-import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from .backend import Backend
@@ -251,16 +249,6 @@ def check_settings(form: str, **least_one: int) -> None:
     for setting, number in least_one.items():
         if number < 1:
             raise ValueError(f"{setting} = {number} is too small")
-
-
-def fingerprint(name: str) -> str:
-    """RETURNS (str): What tells a model or adapter from others: a name on the hub
-    itself, for a folder a digest of its files' names, sizes and times."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return name
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir())]
-    return hashlib.sha256(repr(stats).encode("utf-8")).hexdigest()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

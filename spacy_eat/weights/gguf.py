@@ -5,15 +5,14 @@ tokenizer from a BPE vocabulary: "Chinese" becomes Ch|ine|se. Here the merges
 are recovered from the scores, as SentencePiece itself applies them.
 """
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .adapters import merge_lora
+
 if TYPE_CHECKING:  # torch and transformers take seconds to import
-    import torch
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -22,8 +21,6 @@ CONVERTER_VERSION = 1
 
 # GGUF token types
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-
-LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
 def convert_gguf(path: str | Path, output_dir: str | Path, adapter: str | Path | None = None) -> None:
@@ -156,55 +153,3 @@ def last_merge(token: str, scores: Mapping[str, float]) -> tuple[str, str] | Non
             return parts[0], parts[1]
         parts[-place : 2 - place] = ["".join(parts[-place : 2 - place])]
     return None
-
-
-def merge_lora(model: Any, adapter: str | Path) -> None:
-    """Add a LoRA adapter's weights to a model's, in place: `W += scale * B @ A`
-    (Hu et al., arXiv 2106.09685, section 4.1).
-
-    model (PreTrainedModel): The model, in float32.
-    adapter (Union[str, Path]): Folder with peft's adapter_config.json and
-        adapter_model.safetensors.
-    RAISES (ValueError): If the adapter is not a plain LoRA, lacks a file, or
-        does not fit the model. That it was tuned from these very weights can't
-        be told from its shapes.
-    """
-    from safetensors.torch import load_file
-
-    adapter = Path(adapter)
-    config_path, weights_path = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
-    for required in (config_path, weights_path):
-        if not required.is_file():
-            raise ValueError(f"The adapter {adapter} has no {required.name}")
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-    unsupported = [
-        name
-        for name in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out")
-        if config.get(name)
-    ]
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or unsupported:
-        raise ValueError(
-            f"The adapter {adapter} is no plain LoRA adapter "
-            f"(peft_type {config.get('peft_type')}, bias {config.get('bias')}, {', '.join(unsupported)})"
-        )
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    pairs: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in load_file(weights_path).items():
-        match = LORA_KEY.fullmatch(key)
-        if match is None:
-            raise ValueError(f"The adapter {adapter} has a weight that is not LoRA's: {key}")
-        pairs.setdefault(match["module"], {})[match["side"]] = tensor.float()
-    parameters: Mapping[str, torch.nn.Parameter] = dict(model.named_parameters())
-    for module, pair in pairs.items():
-        weight = parameters.get(f"{module}.weight")
-        if weight is None or pair.keys() != {"A", "B"}:
-            raise ValueError(
-                f"The adapter {adapter} belongs to another base model: there is no {module} here"
-            )
-        if (pair["B"].shape[0], pair["A"].shape[1]) != tuple(weight.shape):
-            raise ValueError(
-                f"The adapter {adapter} belongs to another base model: {module} is "
-                f"{tuple(weight.shape)} here, {(pair['B'].shape[0], pair['A'].shape[1])} there"
-            )
-        weight.data += scale * (pair["B"] @ pair["A"])

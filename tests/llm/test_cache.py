@@ -10,8 +10,9 @@ import pytest
 
 from spacy_eat.llm import cache as cache_module
 from spacy_eat.llm.backend import Backend
-from spacy_eat.llm.cache import OVERHEAD, RequestCache, cache_folder, digest
+from spacy_eat.llm.cache import OVERHEAD, RequestCache, digest
 from spacy_eat.llm.prompts import Answer, Completion, LLMError, Prompt, Response
+from spacy_eat.weights.prepare import cache_folder
 
 
 class Shouting(Backend):

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from spacy_eat.llm import ctranslate2 as backend
-from spacy_eat.llm import embedded
 from spacy_eat.llm.ctranslate2 import CTranslate2, make_ctranslate2
-from spacy_eat.llm.embedded import make_embedded, model_dir
+from spacy_eat.llm.embedded import make_embedded
 from spacy_eat.llm.prompts import LLMError, Prompt
+from spacy_eat.weights.gemma import base_files, model_dir
 
 from .test_huggingface import NAMES, TEXTS, alignments, ask, parse_names, save_model, translations
 from .test_huggingface import make as make_huggingface
@@ -48,7 +48,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded model, converted."""
     try:
-        next(embedded._base_chunks())
+        base_files()
     except ImportError as error:
         pytest.skip(str(error))
     return convert(model_dir(), tmp_path_factory.mktemp("tuned") / "converted")

@@ -1,28 +1,19 @@
 import copy
-import hashlib
 import json
 import math
 import multiprocessing
 import pickle
 import subprocess
 import sys
-import time
-from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from spacy_eat.llm import embedded
-from spacy_eat.llm.embedded import BASE, Embedded, find_adapter, make_embedded, model_dir, model_key
+from spacy_eat.llm.embedded import Embedded, make_embedded
 from spacy_eat.llm.prompts import Completion, LLMError, Prompt
-from spacy_eat.weights.gguf import (
-    BYTE,
-    CONTROL,
-    NORMAL,
-    USER_DEFINED,
-    build_tokenizer,
-    last_merge,
-    merge_lora,
-)
+from spacy_eat.weights.gemma import base_files
+
+from ..weights.test_adapters import write_adapter
 
 torch = pytest.importorskip("torch", reason="needs the extra 'embedded'")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'embedded'")
@@ -57,71 +48,13 @@ def translation(source=SOURCE, **settings):
 def model():
     """The real model: prepared in the user's cache folder at the first run, about a minute."""
     try:
-        next(embedded._base_chunks())
+        base_files()
     except ImportError as error:
         pytest.skip(str(error))
     return Embedded(dtype="float32")
 
 
 # The tokenizer
-
-TOKENS = [
-    "<pad>",
-    "<eos>",
-    "<bos>",
-    "<unk>",
-    "\n",
-    "\n\n",
-    "  ",
-    "a",
-    "b",
-    "c",
-    "▁",
-    "ab",
-    "bc",
-    "abc",
-    "▁a",
-    "▁ab",
-]
-SCORES = [-1000.0] * 7 + [-30.0 - i for i in range(4)] + [-2.0, -1.0, -3.0, -4.0, -5.0]
-KINDS = [CONTROL] * 4 + [USER_DEFINED] * 3 + [NORMAL] * 9
-
-
-@pytest.fixture(scope="module")
-def tiny_tokenizer():
-    tokens = TOKENS + [f"<0x{n:02X}>" for n in range(256)]
-    return build_tokenizer(tokens, SCORES + [0.0] * 256, KINDS + [BYTE] * 256, unk="<unk>", bos="<bos>")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("ab", ["ab"]),
-        ("abc", ["abc"]),
-        ("abca", ["abc", "a"]),
-        ("aab", ["a", "ab"]),
-        ("cab", ["c", "ab"]),
-        (" ab", ["▁ab"]),
-        ("a  b", ["a", "▁▁", "b"]),
-        ("a\n\n\nb", ["a", "\n\n", "\n", "b"]),
-        ("a京", ["a", "<0xE4>", "<0xBA>", "<0xAC>"]),
-    ],
-)
-def test_merges_follow_the_scores(tiny_tokenizer, text, expected):
-    encoding = tiny_tokenizer.encode(text)
-    assert encoding.tokens == ["<bos>", *expected]
-    assert tiny_tokenizer.decode(encoding.ids[1:]) == text
-
-
-def test_last_merge():
-    scores = dict(zip(TOKENS, SCORES, strict=True))
-    assert last_merge("▁ab", scores) == ("▁", "ab")
-    assert last_merge("ab", scores) == ("a", "b")
-    assert last_merge("abc", {**scores, "ab": -0.5}) == ("ab", "c")
-    assert last_merge("abc", {**scores, "bc": -0.5}) == ("a", "bc")
-    assert last_merge("a", scores) is None
-    assert last_merge("cc", {"c": -1.0, "cc": -2.0}) == ("c", "c")
-    assert last_merge("ccb", {"ccb": -2.0}) is None
 
 
 def test_tokenizer_is_the_model_s_own(model):
@@ -284,165 +217,6 @@ def test_settings_out_of_range(setting):
 
 
 # The adapter
-
-
-def tiny_llama():
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=11, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2
-    )
-    return transformers.LlamaForCausalLM(config)
-
-
-def write_adapter(
-    folder, modules=("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"), **config
-):
-    from safetensors.torch import save_file
-
-    shapes = {"q_proj": (8, 8), "down_proj": (8, 12)}
-    weights = {}
-    torch.manual_seed(1)
-    for module in modules:
-        rows, columns = shapes[module.rsplit(".", 1)[1]]
-        weights[f"base_model.model.{module}.lora_A.weight"] = torch.randn(2, columns)
-        weights[f"base_model.model.{module}.lora_B.weight"] = torch.randn(rows, 2)
-    save_file(weights, folder / "adapter_model.safetensors")
-    settings = {
-        "peft_type": "LORA",
-        "r": 2,
-        "lora_alpha": 6,
-        "target_modules": ["q_proj", "down_proj"],
-        "base_model_name_or_path": BASE,
-        **config,
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
-
-
-@pytest.mark.parametrize("scaling", [{"use_rslora": False}, {"use_rslora": True}])
-def test_merged_as_peft_merges(tmp_path, scaling):
-    peft = pytest.importorskip("peft", reason="the reference is peft")
-    modules = [f"model.layers.{n}.{m}" for n in (0, 1) for m in ("self_attn.q_proj", "mlp.down_proj")]
-    write_adapter(tmp_path, modules, **scaling)
-    ours, theirs = tiny_llama(), tiny_llama()
-    before = {name: weight.clone() for name, weight in ours.named_parameters()}
-    merge_lora(ours, tmp_path)
-    expected = peft.PeftModel.from_pretrained(theirs, tmp_path).merge_and_unload()
-    for (name, mine), (_, other) in zip(ours.named_parameters(), expected.named_parameters(), strict=True):
-        torch.testing.assert_close(mine, other)
-        assert torch.equal(mine, before[name]) == ("q_proj" not in name and "down_proj" not in name)
-
-
-def test_adapter_that_does_not_fit(tmp_path):
-    write_adapter(tmp_path, ["model.layers.7.self_attn.q_proj"])
-    with pytest.raises(ValueError, match=r"another base model.*layers\.7"):
-        merge_lora(tiny_llama(), tmp_path)
-    write_adapter(tmp_path, peft_type="IA3")
-    with pytest.raises(ValueError, match="no plain LoRA"):
-        merge_lora(tiny_llama(), tmp_path)
-    write_adapter(tmp_path, use_dora=True)
-    with pytest.raises(ValueError, match="use_dora"):
-        merge_lora(tiny_llama(), tmp_path)
-
-
-def test_adapter_is_checked_before_anything_is_loaded(tmp_path):
-    with pytest.raises(ValueError, match=r"adapter_config\.json"):
-        make_embedded(adapter=str(tmp_path))
-    write_adapter(tmp_path, base_model_name_or_path="Qwen/Qwen2.5-0.5B")
-    with pytest.raises(ValueError, match=r"Qwen2\.5-0\.5B"):
-        make_embedded(adapter=str(tmp_path))
-    write_adapter(tmp_path, base_model_name_or_path="google/gemma-3-270m-it")
-    with pytest.raises(ValueError, match="270m-it"):
-        make_embedded(adapter=str(tmp_path))
-    write_adapter(tmp_path, base_model_name_or_path="google/gemma-3-270m")
-    assert find_adapter(str(tmp_path)) == tmp_path
-    assert find_adapter(None) is None
-
-
-def test_another_adapter_is_another_model(tmp_path):
-    write_adapter(tmp_path)
-    key = model_key(tmp_path)
-    assert key == model_key(tmp_path) != model_key(None)
-    write_adapter(tmp_path, lora_alpha=7)
-    assert model_key(tmp_path) != key
-
-
-# The cache folder
-
-BYTES = b"not really weights"
-
-
-@pytest.fixture
-def fake_base(monkeypatch, tmp_path):
-    """Small weights, and a conversion that takes a while and notes that it ran."""
-    log = tmp_path / "log"
-
-    def convert(path, output_dir, adapter):
-        assert path.read_bytes() == BYTES
-        with log.open("a", encoding="utf-8") as file:
-            file.write("converted\n")
-        output_dir.mkdir()
-        time.sleep(0.3)
-        (output_dir / "model.safetensors").write_bytes(BYTES)
-
-    monkeypatch.setenv("SPACY_EAT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "_base_chunks", lambda: iter([BYTES[:5], BYTES[5:]]))
-    monkeypatch.setattr(embedded, "BASE_SHA256", hashlib.sha256(BYTES).hexdigest())
-    monkeypatch.setattr(embedded, "convert_gguf", convert)
-    return log
-
-
-def test_prepared_once_by_many_processes(fake_base, capfd):
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("needs fork")
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=model_dir, args=(None,)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
-    folder = model_dir(None)
-    assert (folder / "model.safetensors").read_bytes() == BYTES
-    assert fake_base.read_text(encoding="utf-8") == "converted\n"
-    assert [p for p in folder.parent.iterdir() if ".tmp" in p.name] == []
-    assert capfd.readouterr().err.count("Preparing the embedded LLM") == 1
-
-
-def test_interrupted_preparation_leaves_nothing(fake_base, monkeypatch):
-    def interrupted(path, output_dir, adapter):
-        output_dir.mkdir()
-        (output_dir / "model.safetensors").write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    convert = embedded.convert_gguf
-    monkeypatch.setattr(embedded, "convert_gguf", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        model_dir(None)
-    cache = embedded.cache_folder()
-    assert [path.name for path in cache.iterdir() if path.is_dir()] == []
-    # As after a kill, when nothing can be cleaned up:
-    stale = cache / f"{BASE}-{model_key(None)}.tmp123"
-    (stale / "model").mkdir(parents=True)
-    monkeypatch.setattr(embedded, "convert_gguf", convert)
-    assert (model_dir(None) / "model.safetensors").read_bytes() == BYTES
-    assert not stale.exists()
-
-
-def test_damaged_weights(fake_base, monkeypatch):
-    monkeypatch.setattr(embedded, "BASE_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match=r"damaged.*--force-reinstall"):
-        model_dir(None)
-    assert not fake_base.exists()
-
-
-def test_missing_extra(monkeypatch, tmp_path):
-    def missing(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setenv("SPACY_EAT_CACHE", str(tmp_path))
-    monkeypatch.setattr(embedded, "distribution", missing)
-    with pytest.raises(ImportError, match=r'pip install "spacy-eat\[embedded\]"'):
-        Embedded(None).generate([Prompt("Hello")])
 
 
 def test_nothing_heavy_is_imported_before_the_first_prompt():

@@ -97,9 +97,9 @@ def base_model(name: str | None) -> tuple[str, str]:
     """
     if name is not None:
         return name, name
-    from ...llm.embedded import BASE, base_model_dir
+    from ...weights.gemma import BASE, model_dir
 
-    return str(base_model_dir()), BASE
+    return str(model_dir(None)), BASE
 
 
 def _examples(settings: TuneConfig, folder: Path) -> Built:
