@@ -40,7 +40,7 @@ class Backend(ABC):
         prompts (Sequence[Prompt]): At least one, all different.
         RETURNS (Iterable[Response]): One per prompt, in order: the answer, or
             an `LLMError` in its place. A lazy iterable is stored in the cache
-            as it goes.
+            as it goes, but for answers that their prompt's check calls useless.
         """
 
     @property
@@ -64,8 +64,11 @@ class Backend(ABC):
         asked = dict(pair for group in keyed for pair in group)
         answers: dict[bytes, Response] = {}
         if self.cache:
-            for key, text in self.cache.get(list(asked)).items():
-                answers[key] = self._count(Answer(text, Usage(cached=1)))
+            cached = self.cache.get(list(asked))
+            useless = [key for key, text in cached.items() if _is_useless(asked[key], text)]
+            self.cache.drop(useless)  # kept by a version that did not check
+            for key in cached.keys() - set(useless):
+                answers[key] = self._count(Answer(cached[key], Usage(cached=1)))
         answers.update(self._generate({key: p for key, p in asked.items() if key not in answers}))
         return [[answers[key] for key, _ in group] for group in keyed]
 
@@ -77,7 +80,7 @@ class Backend(ABC):
         try:
             for key, answer in zip(asked, self.generate(list(asked.values())) if asked else (), strict=True):
                 answers[key] = self._count(answer)
-                if isinstance(answer, str):
+                if isinstance(answer, str) and not _is_useless(asked[key], answer):
                     fresh[key] = answer
                 if self.cache and time.monotonic() - stored > STORE_EVERY:
                     self.cache.put(fresh)
@@ -91,6 +94,11 @@ class Backend(ABC):
         with _counting:
             self.usage.add(response.usage)
         return response
+
+
+def _is_useless(prompt: Prompt, answer: str) -> bool:
+    fault = prompt.fault(answer)
+    return fault is not None and fault.fatal
 
 
 def _digest(identity: str, prompt: Prompt) -> bytes:

@@ -112,6 +112,22 @@ class RequestCache:
             db.execute("UPDATE total SET bytes = bytes + ?", (added,))
             self._evict(db)
 
+    def drop(self, digests: Sequence[bytes]) -> None:
+        """Forget answers.
+
+        digests (Sequence[bytes]): Those of no use.
+        """
+        if not digests:
+            return
+        with self._connection() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            freed = 0
+            for key in digests:
+                for (size,) in db.execute("SELECT length(answer) FROM answers WHERE digest = ?", (key,)):
+                    freed += size + OVERHEAD
+                db.execute("DELETE FROM answers WHERE digest = ?", (key,))
+            db.execute("UPDATE total SET bytes = bytes - ?", (freed,))
+
     def _evict(self, db: sqlite3.Connection) -> None:
         limit = int(self.size_mb * 1_000_000)
         (total,) = db.execute("SELECT bytes FROM total").fetchone()

@@ -1,8 +1,8 @@
 """What is asked of an LLM, and what it answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Message = dict[str, str]
 
@@ -51,6 +51,21 @@ class Completion:
     examples: str = ""
 
 
+class Fault(NamedTuple):
+    """What is wrong with an answer.
+
+    reason (str): In words for the user.
+    fatal (bool): The answer is of no use: it is not kept in the cache, and fails the sentence. Else a better
+        one is asked for, and the answer is used if there is none.
+    """
+
+    reason: str
+    fatal: bool = True
+
+
+Check = Callable[[str], Fault | None]
+
+
 class Prompt(str):
     """A rendered prompt.
 
@@ -64,12 +79,17 @@ class Prompt(str):
         enforce one. None: free text.
     turns (Tuple[str, ...]): Further user turns of a dialogue. Each is sent
         after the answer to the one before; the last answer counts.
+    check (Optional[Callable[[str], Optional[Fault]]]): Finds fault with an answer (to the last turn). No
+        part of the request. It must be picklable: a function of a module, or a `partial` of one.
+    again (Optional[Prompt]): The same request in another form, for an answer that `check` finds fault with.
     """
 
     messages: tuple[Message, ...]
     completion: Completion | None
     schema: dict[str, Any] | None
     turns: tuple[str, ...]
+    check: Check | None
+    again: "Prompt | None"
 
     def __new__(
         cls,
@@ -79,13 +99,21 @@ class Prompt(str):
         completion: Completion | None = None,
         schema: dict[str, Any] | None = None,
         turns: Sequence[str] = (),
+        check: Check | None = None,
+        again: "Prompt | None" = None,
     ) -> "Prompt":
         self = super().__new__(cls, text)
         self.messages = tuple(messages or ({"role": "user", "content": text},))
         self.completion = completion
         self.schema = schema
         self.turns = tuple(turns)
+        self.check = check
+        self.again = again
         return self
+
+    def fault(self, answer: str) -> Fault | None:
+        """RETURNS (Optional[Fault]): What is wrong with an answer, None if nothing is."""
+        return None if self.check is None else self.check(answer)
 
     def __getnewargs_ex__(self) -> Any:  # copies and pickles keep the rest
         rest = {
@@ -93,6 +121,8 @@ class Prompt(str):
             "completion": self.completion,
             "schema": self.schema,
             "turns": self.turns,
+            "check": self.check,
+            "again": self.again,
         }
         return (str(self),), rest
 
@@ -155,6 +185,14 @@ class LLMError(Exception):
         super().__init__(message)
         self.retryable = retryable
         self.usage = Usage(failed=1) if usage is None else usage
+
+
+class UnusableAnswer(LLMError):
+    """The model answered, but not to the point: it refused, said nothing, or was cut off at the token limit.
+    Another form of the request may fare better, the same one won't."""
+
+    def __init__(self, message: str, *, retryable: bool = False, usage: Usage | None = None) -> None:
+        super().__init__(message, retryable=retryable, usage=usage)
 
 
 Response = Answer | LLMError
