@@ -156,9 +156,12 @@ def make_nlp(model: Any, english: EnglishPipeline, batch_size: int, *, dialogue:
     nlp.add_pipe(
         "eat_entity_aligner",
         config={
-            **shared,
-            "task": {"@llm_tasks": f"spacy_eat.EntityAlignment{kind}"},
-            "english": {"@misc": "bench.English"},
+            "batch_size": batch_size,
+            "aligner": {
+                "task": {"@llm_tasks": f"spacy_eat.EntityAlignment{kind}"},
+                "model": {"@llm_models": "bench.Model"},
+            },
+            "tagger": {"@misc": "bench.English"},
         },
     )
     return nlp
@@ -231,14 +234,14 @@ def main(arguments: list[str] | None = None) -> None:
     texts = read_texts(gold / "zh_pud_half.iob2")[: args.sentences]
     pairs = dict(zip(texts, read_texts(gold / "en_pud_half.iob2"), strict=False))
     english = Timed()
-    english(list(pairs.values())[:16])  # loaded and warm
+    english([Text(text, "en") for text in list(pairs.values())[:16]])  # loaded and warm
 
     rows: list[Row] = []
     with serving(pairs, args.latency) as (url, counts), tempfile.TemporaryDirectory() as folder:
 
         def measure(name: str, make: Callable[[], Language], n: int) -> None:
             nlp = make()
-            english = nlp.get_pipe("eat_entity_aligner").english
+            english = nlp.get_pipe("eat_entity_aligner").tagger
             before, english.seconds = list(counts), 0.0
             seconds = run(nlp, texts[:n], args.batch_size)
             requests, *tokens = (now - then for now, then in zip(counts, before, strict=True))

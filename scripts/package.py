@@ -80,7 +80,7 @@ def teacher(lang: str, version: str, ner: str) -> Path | None:
     nlp = spacy.load(path)
     requirements = ["spacy-eat[embedded,ja]>=0.1.0" if lang == "ja" else "spacy-eat[embedded]>=0.1.0"]
     aligner = nlp.config["components"]["eat_entity_aligner"]
-    own_english = Path(aligner["english"]["name"]).is_dir()
+    own_english = Path(aligner["tagger"]["name"]).is_dir()
     if own_english:
         requirements.append(f"en_eat_ner_{ner}=={version}")
     folder = make(
@@ -98,12 +98,12 @@ def teacher(lang: str, version: str, ner: str) -> Path | None:
     config = spacy.util.load_config(inner / "config.cfg")
     components = config["components"]
     if own_english:
-        components["eat_entity_aligner"]["english"]["name"] = f"en_eat_ner_{ner}"
+        components["eat_entity_aligner"]["tagger"]["name"] = f"en_eat_ner_{ner}"
     adapter = components["eat_translator"]["model"].get("adapter", "default")
     if adapter not in (None, "default"):
         shutil.copytree(adapter, inner / "adapter")
-        for name in ("eat_translator", "eat_entity_aligner"):
-            components[name]["model"]["adapter"] = f"{lang}_eat_llm"
+        for owner in (components["eat_translator"], components["eat_entity_aligner"]["aligner"]):
+            owner["model"]["adapter"] = f"{lang}_eat_llm"
     config.to_disk(inner / "config.cfg")
     return folder
 

@@ -32,8 +32,8 @@ def main() -> None:
     for lang in args.langs:
         overrides = {
             "components.eat_translator.model.adapter": adapter,
-            "components.eat_entity_aligner.model.adapter": adapter,
-            "components.eat_entity_aligner.english.name": english,
+            "components.eat_entity_aligner.aligner.model.adapter": adapter,
+            "components.eat_entity_aligner.tagger.name": english,
         }
         config = load_config(f"configs/{lang}_embedded.cfg", overrides=overrides)
         nlp = load_model_from_config(config, auto_fill=True)

@@ -1,24 +1,30 @@
-"""The attributes the components set on docs and spans.
+"""What the components know of a doc: `doc._.eat`, and the attributes that read it.
 
-`doc._.eat` (an `EatRecord`) is the one place where results are kept; all other
-attributes read it. It is plain JSON in `doc.user_data`, so it goes wherever
-the doc goes: `Doc.to_bytes`, `DocBin(store_user_data=True)`, `nlp.pipe` with
-several processes.
+`doc._.eat` (an `EatRecord`) is the one place where results are kept, and this module the
+one that changes it. It is plain JSON in `doc.user_data`, so it goes wherever the doc
+goes: `Doc.to_bytes`, `DocBin(store_user_data=True)`, `Doc.from_docs`, `Span.as_doc`,
+`nlp.pipe` with several processes. `import spacy_eat` is enough to read it.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
+from spacy.tokens import Span as DocSpan
 
-from .llm.prompts import Response
 from .text.sentences import split_doc
-from .types import EatRecord, EntityRecord, SentenceRecord
+from .types import EatRecord, EntityRecord, Options, SentenceRecord, Span, Usage
+
+# spaCy moves user data of this form along when docs are joined or cut: the third part is the
+# character where what it is about begins.
+_NAME = "eat"
+_KEY = ("._.", _NAME, 0, None)
 
 
 def install_extensions() -> None:
-    """Register the attributes. The components do so when they are created; to
-    read stored docs without a pipeline, call it yourself.
+    """Register the attributes, unless they are there. `import spacy_eat` does it.
 
     doc._.eat (Optional[EatRecord]): All that is known, None before the translator ran.
     doc._.eat_translation (Optional[str]): The English of the doc, None unless
@@ -28,66 +34,74 @@ def install_extensions() -> None:
     span._.eat_score (Optional[float]): Confidence, 0.0 to 1.0.
     span._.eat_status (Optional[str]): "exact", "variant" or "fuzzy".
     """
-    if not Doc.has_extension("eat"):
-        Doc.set_extension("eat", getter=get_record, setter=set_record)
+    if not Doc.has_extension(_NAME):
+        Doc.set_extension(_NAME, getter=get_record, setter=set_record)
     if not Doc.has_extension("eat_translation"):
         Doc.set_extension("eat_translation", getter=get_translation, setter=set_translation)
     for attribute, field in (("eat_english", "text"), ("eat_score", "score"), ("eat_status", "status")):
-        if not Span.has_extension(attribute):
-            Span.set_extension(attribute, getter=_FromEntity(field))
+        if not DocSpan.has_extension(attribute):
+            DocSpan.set_extension(attribute, getter=_FromEntity(field))
 
 
-_KEY = "eat"
+# --- The record of a doc -----------------------------------------------------
 
 
 def get_record(doc: Doc) -> EatRecord | None:
     """What `doc._.eat` reads."""
-    record = doc.user_data.get(_KEY)
-    if record is not None and not isinstance(record["sentences"], list):
-        record = doc.user_data[_KEY] = _lists(record)  # msgpack made tuples of its lists
+    found = [key for key in doc.user_data if isinstance(key, tuple) and key[:2] == _KEY[:2] and len(key) == 4]
+    if _NAME in doc.user_data:  # of a doc that was stored by version 0.1
+        found.append(_KEY)
+        doc.user_data[_KEY] = doc.user_data.pop(_NAME)
+    if found == [_KEY] and isinstance(doc.user_data[_KEY]["sentences"], list):
+        return doc.user_data[_KEY]
+    if not found:
+        return None
+    parts = {key[2]: _lists(doc.user_data.pop(key)) for key in dict.fromkeys(found)}
+    record = _joined(parts, len(doc.text)) if len(parts) > 1 or 0 not in parts else parts[0]
+    doc.user_data[_KEY] = record
     return record
 
 
 def set_record(doc: Doc, record: EatRecord | None) -> None:
     """What setting `doc._.eat` writes."""
-    doc.user_data[_KEY] = record
+    get_record(doc)  # else an older one may lie beside it
+    if record is None:
+        doc.user_data.pop(_KEY, None)
+    else:
+        doc.user_data[_KEY] = record
 
 
 def _lists(value: Any) -> Any:
+    """A copy, with lists for the tuples that msgpack makes of them."""
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-class _FromEntity:
-    """Getter of an entity's field. (A class, so that it can be pickled.)"""
+def _joined(parts: dict[int, EatRecord], length: int) -> EatRecord:
+    """One record for a doc that was joined or cut from others.
 
-    def __init__(self, field: str) -> None:
-        self.field = field
-
-    def __call__(self, span: Span) -> Any:
-        entity = entity_of(span)
-        return None if entity is None else entity[self.field]  # type: ignore[literal-required]
-
-
-def entity_of(span: Span) -> EntityRecord | None:
-    """The record behind a span that was set by the aligner.
-
-    span (Span): Any span.
-    RETURNS (Optional[EntityRecord]): The most confident record with this label
-        whose characters are the span's, else whose characters the span holds
-        (where it was expanded to token boundaries); None if there is none.
+    parts (Dict[int, EatRecord]): By the character where their docs begin. It is negative where a doc was
+        cut: what was before or after it is left out.
+    length (int): Characters of the doc.
     """
-    within = []
-    for sentence in sentences_of(span.doc):
-        for entity in sentence["entities"]:
-            start, end = entity["start_char"], entity["end_char"]
-            if start is None or end is None or entity["label"] != span.label_:
+    joined: EatRecord = {"sentences": [], "counts": {}, "usage": {}}
+    counts, usage = Counter[str](), Counter[str]()
+    for offset, part in sorted(parts.items()):
+        counts.update(part.get("counts", {}))
+        usage.update(part.get("usage", {}))
+        for sentence in part["sentences"]:
+            start, end = sentence["start_char"] + offset, sentence["end_char"] + offset
+            if start < 0 or end > length:
                 continue
-            if span.start_char <= start and end <= span.end_char:
-                exact = (start, end) == (span.start_char, span.end_char)
-                within.append((exact, entity["score"], entity))
-    return max(within, key=lambda found: found[:2])[2] if within else None
+            sentence["start_char"], sentence["end_char"] = start, end
+            for entity in sentence["entities"]:
+                if entity["start_char"] is not None and entity["end_char"] is not None:
+                    entity["start_char"] += offset
+                    entity["end_char"] += offset
+            joined["sentences"].append(sentence)
+    joined["counts"], joined["usage"] = dict(counts), dict(usage)
+    return joined
 
 
 def sentences_of(doc: Doc) -> list[SentenceRecord]:
@@ -122,23 +136,97 @@ def new_record(spans: Sequence[tuple[int, int]], english: Sequence[str] | None =
     return {"sentences": sentences, "counts": {}, "usage": {}}
 
 
-def count_usage(docs: Sequence[Doc], responses: Iterable[Iterable[Response]]) -> None:
-    """Add up in `doc._.eat["usage"]` what the LLM has spent on each doc.
+def count_usage(doc: Doc, usage: Usage) -> None:
+    """Add up in `doc._.eat["usage"]` what was spent on a doc."""
+    record = get_record(doc)
+    if record is not None:
+        total = record.setdefault("usage", {})
+        for name, amount in vars(usage).items():
+            total[name] = total.get(name, 0) + amount
 
-    docs (Sequence[Doc]): The docs.
-    responses (Iterable[Iterable[Response]]): For each doc those to its prompts. One
-        that several share counts for the first.
+
+# --- The way of a sentence ---------------------------------------------------
+
+
+def needs_english(sentence: SentenceRecord) -> bool:
+    """Whether a sentence has no English, or failed to get one."""
+    return sentence["english"] is None
+
+
+def needs_alignment(sentence: SentenceRecord) -> bool:
+    """Whether a sentence has English whose entities were not placed, or failed to be."""
+    return sentence["english"] is not None and sentence["status"] != "aligned"
+
+
+def set_english(sentence: SentenceRecord, english: str) -> None:
+    """A sentence was translated."""
+    sentence.update(english=english, status="translated", error=None)
+
+
+def set_nothing(sentence: SentenceRecord) -> None:
+    """A sentence has nothing in it that could be a name: there is nothing to do for it."""
+    sentence.update(english="", status="aligned", error=None, entities=[])
+
+
+def set_failure(sentence: SentenceRecord, step: str, reason: object) -> None:
+    """A sentence failed; running the component again retries it.
+
+    step (str): Where: "translation", "tagging" or "alignment".
+    reason (object): Why.
     """
-    counted: set[int] = set()
-    for doc, answers in zip(docs, responses, strict=True):
-        record = get_record(doc)
-        for answer in answers:
-            if record is None or id(answer) in counted:
-                continue
-            counted.add(id(answer))
-            usage = record.setdefault("usage", {})
-            for name, amount in vars(answer.usage).items():
-                usage[name] = usage.get(name, 0) + amount
+    sentence.update(status="failed", error=f"{step}: {reason}")
+
+
+def set_answers(sentence: SentenceRecord, found: Mapping[str, Sequence[tuple[str, float | None]]]) -> None:
+    """Write what an LLM said to the entities of a sentence that have no answers.
+
+    found (Mapping[str, Sequence[Tuple[str, Optional[float]]]]): By English name, best first.
+    """
+    for entity in sentence["entities"]:
+        if not entity["answers"]:
+            answers = found.get(entity["text"], ())
+            entity["answers"] = [text for text, _ in answers]
+            entity["logprobs"] = [logprob for _, logprob in answers]
+
+
+def set_entities(
+    sentence: SentenceRecord,
+    entities: Sequence[Span],
+    options: Sequence[Options],
+    spans: Sequence[Span | None],
+    repeats: Sequence[tuple[int, Span]],
+) -> None:
+    """The entities of a sentence were found in its English and placed in its source.
+
+    entities (Sequence[Span]): Entities of the English.
+    options (Sequence[Options]): What the aligner said of each.
+    spans (Sequence[Optional[Span]]): Its place, in characters of the sentence; None if it has none.
+    repeats (Sequence[Tuple[int, Span]]): Further places, each with the number of its entity.
+    """
+    offset, english = sentence["start_char"], sentence["english"] or ""
+    records: list[EntityRecord] = []
+    placed = [*enumerate(spans), *repeats]
+    for number, span in placed:
+        entity, asked = entities[number], options[number]
+        answers = [] if len(records) >= len(spans) else asked.answers
+        records.append(
+            {
+                "text": english[entity.start_char : entity.end_char],
+                "label": entity.label,
+                "english_start": entity.start_char,
+                "english_end": entity.end_char,
+                "answers": [answer for answer, _ in answers],
+                "logprobs": [None if logprob is None else round(logprob, 4) for _, logprob in answers],
+                "start_char": None if span is None else offset + span.start_char,
+                "end_char": None if span is None else offset + span.end_char,
+                "status": "unaligned" if span is None else span.origin,  # type: ignore[typeddict-item]
+                "score": 0.0 if span is None else round(span.score, 4),
+            }
+        )
+    sentence.update(entities=records, status="aligned", error=None)
+
+
+# --- Translations ------------------------------------------------------------
 
 
 def get_translation(doc: Doc) -> str | None:
@@ -156,7 +244,7 @@ def set_translation(doc: Doc, english: str | Sequence[str]) -> None:
     RAISES (ValueError): If the number of strings is not the number of sentences.
     """
     if isinstance(english, str):
-        doc._.eat = new_record([(0, len(doc.text))], [english])
+        set_record(doc, new_record([(0, len(doc.text))], [english]))
         return
     spans = split_doc(doc)
     if len(spans) != len(english):
@@ -165,4 +253,42 @@ def set_translation(doc: Doc, english: str | Sequence[str]) -> None:
             "for the whole doc, or one per sentence as `spacy_eat.text.sentences.split_doc(doc)` gives them "
             "(`doc.sents` where set)."
         )
-    doc._.eat = new_record(spans, list(english))
+    set_record(doc, new_record(spans, list(english)))
+
+
+# --- Entities ----------------------------------------------------------------
+
+
+class _FromEntity:
+    """Getter of an entity's field. (A class, so that it can be pickled.)"""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def __call__(self, span: DocSpan) -> Any:
+        entity = entity_of(span)
+        return None if entity is None else entity[self.field]  # type: ignore[literal-required]
+
+
+def entity_of(span: DocSpan) -> EntityRecord | None:
+    """The record behind a span that was set by the aligner.
+
+    span (Span): Any span.
+    RETURNS (Optional[EntityRecord]): The most confident record with this label
+        whose characters are the span's, else whose characters the span holds
+        (where it was expanded to token boundaries); None if there is none.
+    """
+    sentences = sentences_of(span.doc)
+    first = bisect_right(sentences, span.start_char, key=lambda sentence: sentence["start_char"]) - 1
+    within = []
+    for sentence in sentences[max(0, first) :]:
+        if sentence["start_char"] >= span.end_char:
+            break
+        for entity in sentence["entities"]:
+            start, end = entity["start_char"], entity["end_char"]
+            if start is None or end is None or entity["label"] != span.label_:
+                continue
+            if span.start_char <= start and end <= span.end_char:
+                exact = (start, end) == (span.start_char, span.end_char)
+                within.append((exact, entity["score"], entity))
+    return max(within, key=lambda found: found[:2])[2] if within else None

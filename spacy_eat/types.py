@@ -68,6 +68,37 @@ class Text:
         return self.string[span.start_char : span.end_char]
 
 
+@dataclass
+class Usage:
+    """What an LLM or server has spent. Costs are in the currency of the rates given.
+
+    requests (int): Requests answered by the model (retries not counted).
+    cached (int): Requests answered from the cache.
+    retried (int): Attempts that had to be repeated.
+    failed (int): Requests given up on.
+    prompt_tokens, completion_tokens (int): As counted by the server or engine.
+    cost (float): 0.0 unless rates are configured.
+    """
+
+    requests: int = 0
+    cached: int = 0
+    retried: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+
+    @property
+    def asked(self) -> int:
+        """RETURNS (int): All requests, wherever the answer came from, and whether there was one."""
+        return self.requests + self.cached + self.failed
+
+    def add(self, other: "Usage") -> None:
+        """Add what another one has spent."""
+        for name, amount in vars(other).items():
+            setattr(self, name, getattr(self, name) + amount)
+
+
 class Failure(Exception):
     """Why a text has no result. It stands in the place of the result; the rest of the batch goes on.
 
@@ -94,17 +125,24 @@ class Options(NamedTuple):
     answers: tuple[tuple[str, float | None], ...] = ()
 
 
-class Sentence(NamedTuple):
+@dataclass
+class Sentence:
     """What an aligner is given.
 
     source (Text): The source sentence.
     english (Text): Its English.
-    entities (Tuple[Span, ...]): Entities of the English.
+    entities (Sequence[Span]): Entities of the English, in the order of the text.
+    usage (Usage): Where an aligner adds what it spends on the sentence.
     """
 
     source: Text
     english: Text
-    entities: tuple[Span, ...]
+    entities: Sequence[Span]
+    usage: Usage = field(default_factory=Usage)
+
+    def names(self) -> list[str]:
+        """RETURNS (List[str]): The words of the entities."""
+        return [self.english[entity] for entity in self.entities]
 
 
 @runtime_checkable
@@ -212,47 +250,3 @@ class EatRecord(TypedDict):
     sentences: list[SentenceRecord]
     counts: dict[str, int]
     usage: dict[str, float]
-
-
-@dataclass(frozen=True)
-class EnglishEntity:
-    """An entity of an English sentence: text, (mapped) label and character
-    offsets in the English text, half open."""
-
-    text: str
-    label: str
-    start_char: int
-    end_char: int
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One answer to "which source words are this English entity?".
-
-    text (str): The answer as the LLM gave it.
-    logprob (Optional[float]): Summed log-probability (nats) of the answer,
-        None where the backend does not tell.
-    """
-
-    text: str
-    logprob: float | None = None
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """An English entity with its place in the source, as grounding decided.
-
-    start, end (int): Characters of the source sentence, half open.
-    status (AlignmentStatus): "exact", "variant" or "fuzzy".
-    score (float): 0.0 to 1.0.
-    entity (int): Index of the English entity.
-    mentioned (bool): False for a further occurrence that no English mention
-        was assigned to (`mentions = "all"`).
-    """
-
-    start: int
-    end: int
-    status: AlignmentStatus
-    score: float
-    entity: int
-    mentioned: bool = field(default=True)

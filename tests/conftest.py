@@ -69,6 +69,13 @@ def english(tmp_path: Path) -> Path:
     return tmp_path / "english"
 
 
+def merged(settings: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with others over them."""
+    both = {**settings, **more}
+    shared = (key for key in settings.keys() & more.keys() if isinstance(settings[key], dict))
+    return both | {key: merged(settings[key], more[key]) for key in shared}
+
+
 @pytest.fixture
 def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
     """A pipeline with both components on the scripted LLM and English pipeline.
@@ -83,7 +90,7 @@ def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
         model = {"@llm_models": "test.Scripted"}
         nlp.add_pipe("eat_translator", config={"model": model, **dict(translator)})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-        nlp.add_pipe("eat_entity_aligner", config={"model": model, "english": side, **dict(aligner)})
+        nlp.add_pipe("eat_entity_aligner", config=merged({"aligner": {"model": model}, "tagger": side}, dict(aligner)))
         return nlp
 
     return make

@@ -343,7 +343,7 @@ def test_wheel_of_a_teacher_brings_its_adapter(project):
     shutil.rmtree(project / "training")  # as on another machine
     code = (
         "import spacy; nlp = spacy.load('zh_eat_llm'); print(nlp.get_pipe('eat_translator').model.adapter);"
-        "print(nlp.get_pipe('eat_entity_aligner').english.nlp.meta['name'], *nlp.meta['requirements'])"
+        "print(nlp.get_pipe('eat_entity_aligner').tagger.nlp.meta['name'], *nlp.meta['requirements'])"
     )
     *_, where, rest = run(project, "-c", code, PYTHONPATH=target).splitlines()
     assert Path(where) == target / "zh_eat_llm" / "zh_eat_llm-0.1.0" / "adapter"

@@ -191,8 +191,10 @@ def usage_of(nlp: Language) -> dict[str, float]:
 
 
 def _usage_of_component(pipe: Any) -> Usage | None:
-    usage = getattr(getattr(pipe, "model", None), "usage", None)
-    return usage if isinstance(usage, Usage) else None
+    """What the LLM of a component has spent, or that of its aligner."""
+    models = [getattr(owner, "model", None) for owner in (pipe, getattr(pipe, "aligner", None))]
+    usages = [usage for model in models if isinstance(usage := getattr(model, "usage", None), Usage)]
+    return usages[0] if usages else None
 
 
 def guess_language(texts: Iterable[str]) -> str | None:

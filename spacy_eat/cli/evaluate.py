@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..corpora import Record
     from ..evaluation.scores import LabelMap
-    from ..types import EnglishEntity
+    from ..types import Span, Text
 
 PIPELINE_HELP = "Package, path, .cfg or language code (a blank pipeline with the two components as they come)"
 GOLD_HELP = ".spacy, .iob2 (UNER), .bio, .conll, .jsonl (Stockmark)"
@@ -117,7 +117,7 @@ def evaluate(
     if gold_entities and english:
         for _, component in nlp.pipeline:
             if isinstance(component, EatEntityAligner):
-                component.english = _GoldEntities(english)  # type: ignore[assignment]
+                component.tagger = _GoldEntities(english)
     examples = list(to_examples(records, nlp))
     first = nlp.make_doc(records[0].text)
     docs = [example.predicted for example in examples]
@@ -154,13 +154,13 @@ class _GoldEntities:
     def __init__(self, english: Sequence["Record"]) -> None:
         self.english = {record.text: record for record in english}
 
-    def __call__(self, texts: Sequence[str]) -> list[list["EnglishEntity"]]:
-        from ..types import EnglishEntity
+    def __call__(self, texts: Sequence["Text"]) -> list[list["Span"]]:
+        from ..types import Span
 
         return [
             [
-                EnglishEntity(text[s.start_char : s.end_char], s.label, s.start_char, s.end_char)
-                for s in (self.english[text].spans if text in self.english else None) or ()
+                Span(s.start_char, s.end_char, s.label)
+                for s in (self.english[text.string].spans if text.string in self.english else None) or ()
             ]
             for text in texts
         ]

@@ -1,7 +1,10 @@
 """The `eat_entity_aligner` component: entities of the English become `doc.ents`."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from spacy.language import Language
 from spacy.pipeline import Pipe
@@ -10,74 +13,89 @@ from spacy.training import Example
 from spacy.util import minibatch
 from thinc.api import Config
 
-from ..alignment import grounding, locate
+from ..alignment.resolve import Mentions, resolve
 from ..evaluation.scores import score_entities
-from ..llm.dispatch import Model, ask
-from ..llm.tasks.alignment import EntityAlignmentTask, set_answers, without_glosses
-from ..records import count_usage, install_extensions, sentences_of, texts_of
-from ..taggers.pipeline import EnglishPipeline
-from ..types import Alignment, Candidate, EnglishEntity, EntityRecord, SentenceRecord, Text
+from ..records import (
+    count_usage,
+    install_extensions,
+    needs_alignment,
+    sentences_of,
+    set_entities,
+    set_failure,
+    texts_of,
+)
+from ..types import Aligner, Failure, Options, Sentence, SentenceRecord, Span, Tagger, Text
 from .placement import OffBoundary, place
 
 DEFAULT_CONFIG = """
 [eat_entity_aligner]
 mentions = "all"
-min_similarity = 0.8
 min_score = 0.0
 off_boundary = "split"
 overwrite_ents = false
 spans_key = "eat"
 batch_size = 64
 
-[eat_entity_aligner.task]
-@llm_tasks = "spacy_eat.EntityAlignment.v1"
-
-[eat_entity_aligner.model]
-@llm_models = "spacy_eat.Embedded.v1"
-
-[eat_entity_aligner.english]
+[eat_entity_aligner.tagger]
 @misc = "spacy_eat.EnglishPipeline.v1"
 name = "embedded"
 label_map = null
 gpu_id = -1
+
+[eat_entity_aligner.aligner]
+@misc = "spacy_eat.LLMAligner.v1"
+min_similarity = 0.8
+
+[eat_entity_aligner.aligner.task]
+@llm_tasks = "spacy_eat.EntityAlignment.v1"
+
+[eat_entity_aligner.aligner.model]
+@llm_models = "spacy_eat.Embedded.v1"
 """
+
+# Settings of version 0.1, and where they are now.
+MOVED = {
+    "task": "aligner.task",
+    "model": "aligner.model",
+    "english": "tagger",
+    "min_similarity": "aligner.min_similarity",
+}
 
 
 @Language.factory(
     "eat_entity_aligner",
     requires=["doc._.eat"],
     assigns=["doc.ents", "token.ent_iob", "token.ent_type", "doc.spans", "doc._.eat"],
+    retokenizes=True,
     default_config=Config().from_str(DEFAULT_CONFIG)["eat_entity_aligner"],
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def make_aligner(
     nlp: Language,
     name: str,
-    task: EntityAlignmentTask,
-    model: Model,
-    english: EnglishPipeline,
-    mentions: Literal["all", "aligned"],
-    min_similarity: float,
+    tagger: Tagger,
+    aligner: Aligner,
+    mentions: Mentions,
     min_score: float,
     off_boundary: OffBoundary,
     overwrite_ents: bool,
     spans_key: str,
     batch_size: int,
+    task: Any = None,
+    model: Any = None,
+    english: Any = None,
+    min_similarity: Any = None,
 ) -> "EatEntityAligner":
-    """Construct an `eat_entity_aligner`.
+    """Construct an `eat_entity_aligner`. When in doubt, take the defaults.
 
     nlp (Language): The pipeline. Its language is the source language, unless
-        the task names one.
+        the aligner's task names one.
     name (str): The component instance name.
-    task (EntityAlignmentTask): "spacy_eat.EntityAlignment.v1", or
-        "spacy_eat.EntityAlignmentDialogue.v1", or one with the same methods.
-    model (Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]): Any model of
-        spacy-llm's registry.
-    english (EnglishPipeline): The English NER pipeline, see `spacy_eat.EnglishPipeline.v1`.
+    tagger (Tagger): Finds the entities of the English: a spaCy pipeline, see `spacy_eat.EnglishPipeline.v1`.
+    aligner (Aligner): Finds the source words of each, see `spacy_eat.LLMAligner.v1`.
     mentions (str): What becomes of occurrences of an aligned name that no
         English mention was assigned to: "all" tags them too, where they are
         not part of a longer name; "aligned" does not.
-    min_similarity (float): Least similarity (0.0 to 1.0) of a fuzzy match.
     min_score (float): Least score (0.0 to 1.0); what is below is unaligned.
     off_boundary (str): What to do with an entity that starts or ends within a
         token. "split" splits the token; "expand" takes in the whole tokens;
@@ -85,16 +103,23 @@ def make_aligner(
         counted in `doc._.eat["counts"]`.
     overwrite_ents (bool): Whether entities replace overlapping ones that are in
         `doc.ents` already; else those are kept.
-    spans_key (str): Key of the span group for all alignments.
+    spans_key (str): Key of the span group for all alignments. Their scores are in its `attrs["scores"]`.
     batch_size (int): Most docs whose sentences are put to the models together.
+    task, model, english, min_similarity (Any): Settings of version 0.1, which have moved.
+    RAISES (ValueError): If a setting is out of its range, or has moved.
     """
+    old = {"task": task, "model": model, "english": english, "min_similarity": min_similarity}
+    moved = [f"`{setting}` is now `{MOVED[setting]}`" for setting, value in old.items() if value is not None]
+    if moved:
+        raise ValueError(
+            f"Settings of '{name}' have moved: {', '.join(moved)}. In a config file that is a section "
+            f"[components.{name}.aligner.model], in Python config={{'aligner': {{'model': ...}}}}."
+        )
     return EatEntityAligner(
         name=name,
-        task=task,
-        model=model,
-        english=english,
+        tagger=tagger,
+        aligner=aligner,
         mentions=mentions,
-        min_similarity=min_similarity,
         min_score=min_score,
         off_boundary=off_boundary,
         overwrite_ents=overwrite_ents,
@@ -103,25 +128,32 @@ def make_aligner(
     )
 
 
+class _Job(NamedTuple):
+    """A sentence on its way."""
+
+    doc: Doc
+    record: SentenceRecord
+    source: Text
+    english: Text
+
+
 class EatEntityAligner(Pipe):
     """Finds the entities of the English, and the source words of each.
 
     Steps 2 and 3 of Entity-Aligned Translation (arXiv 2509.01147, section 3):
-    an English NER pipeline tags the translations of the whole batch, one LLM
-    request per sentence asks for the source words of all its entities, and
-    these are found and assigned in the text (`spacy_eat.alignment.grounding`). Every span
-    is a verbatim slice of the text.
+    a tagger finds the entities of the translations, an aligner the places in the
+    source that each may come from, and `spacy_eat.alignment.resolve` chooses
+    among them for all entities of a sentence together. Every span is a verbatim
+    slice of the text.
     """
 
     def __init__(
         self,
         *,
         name: str = "eat_entity_aligner",
-        task: EntityAlignmentTask,
-        model: Model,
-        english: EnglishPipeline,
-        mentions: Literal["all", "aligned"] = "all",
-        min_similarity: float = 0.8,
+        tagger: Tagger,
+        aligner: Aligner,
+        mentions: Mentions = "all",
         min_score: float = 0.0,
         off_boundary: OffBoundary = "split",
         overwrite_ents: bool = False,
@@ -129,18 +161,25 @@ class EatEntityAligner(Pipe):
         batch_size: int = 64,
     ) -> None:
         """See `make_aligner`."""
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"min_score = {min_score} of '{name}' is not between 0 and 1")
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size} of '{name}' is too small")
         install_extensions()
         self.name = name
-        self.task = task
-        self.model = model
-        self.english = english
-        self.mentions: Literal["all", "aligned"] = mentions
-        self.min_similarity = min_similarity
+        self.tagger = tagger
+        self.aligner = aligner
+        self.mentions: Mentions = mentions
         self.min_score = min_score
         self.off_boundary: OffBoundary = off_boundary
         self.overwrite_ents = overwrite_ents
         self.spans_key = spans_key
         self.batch_size = batch_size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels that the tagger may set; empty if it does not tell."""
+        return tuple(getattr(self.tagger, "labels", ()))
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of one doc.
@@ -149,6 +188,7 @@ class EatEntityAligner(Pipe):
             `doc._.eat_translation` (the user's own). Failures are recorded in
             `doc._.eat`, not raised.
         RETURNS (Doc): The same doc.
+        RAISES (ValueError): If the doc has neither.
         """
         return next(self.pipe([doc]))
 
@@ -159,32 +199,43 @@ class EatEntityAligner(Pipe):
         batch_size (int): Docs per batch; never more than the component's own.
         YIELDS (Doc): The same docs, in order.
         """
+        handle = self.get_error_handler()
         for docs in minibatch(stream, min(batch_size, self.batch_size)):
+            for doc in docs:
+                if doc._.eat is None:
+                    handle(self.name, self, [doc], ValueError(self._missing()))
             try:
-                self._align(docs)
+                self._align([doc for doc in docs if doc._.eat is not None])
             except Exception as error:
-                self.get_error_handler()(self.name, self, docs, error)
+                handle(self.name, self, docs, error)
             yield from docs
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Strict scores of `doc.ents`, by characters. See `spacy_eat.evaluation.scores.score_entities`."""
         return score_entities(examples, **kwargs)
 
-    def _align(self, docs: list[Doc]) -> None:
-        self._find_english([s for doc in docs for s in sentences_of(doc) if _is_open(s)])
-        ready = [_ready(doc) for doc in docs]
-        for sentences in ready:
-            for text, sentence in sentences:
-                _answer_verbatim(text, sentence)
-        prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
-        responses = ask(self.model, prompts)
-        count_usage(docs, responses)
-        for _ in self.task.parse_responses([[doc] for doc in docs], responses):
-            pass
-        for doc, sentences in zip(docs, ready, strict=True):
-            for text, sentence in sentences:
-                if _is_ready(sentence):
-                    self._ground(text, sentence)
+    def _missing(self) -> str:
+        return (
+            f"'{self.name}' got a doc without a translation. Add the component that translates before it, "
+            f'`nlp.add_pipe("eat_translator", before="{self.name}")`, and do not disable it; or set '
+            "`doc._.eat_translation` to a translation of your own."
+        )
+
+    def _align(self, docs: Sequence[Doc]) -> None:
+        jobs = [job for doc in docs for job in self._jobs(doc)]
+        tagged = self._tag(jobs)
+        found = self._find_options(tagged)
+        approximate: Counter[int] = Counter()
+        for (job, sentence), options in zip(tagged, found, strict=True):
+            count_usage(job.doc, sentence.usage)
+            job.record["requests"] += sentence.usage.asked
+            if isinstance(options, Failure):
+                set_failure(job.record, "alignment", options)
+                continue
+            resolved = resolve(sentence, options, mentions=self.mentions, min_score=self.min_score)
+            approximate[id(job.doc)] += resolved.approximate
+            set_entities(job.record, sentence.entities, options, resolved.spans, resolved.repeats)
+        for doc in docs:
             place(
                 doc,
                 [entity for sentence in sentences_of(doc) for entity in sentence["entities"]],
@@ -192,96 +243,72 @@ class EatEntityAligner(Pipe):
                 off_boundary=self.off_boundary,
                 overwrite_ents=self.overwrite_ents,
             )
+            if approximate[id(doc)]:
+                doc._.eat["counts"]["approximate"] = approximate[id(doc)]
 
-    def _find_english(self, sentences: list[SentenceRecord]) -> None:
-        found = self.english([sentence["english"] or "" for sentence in sentences])
-        for sentence, entities in zip(sentences, found, strict=True):
-            if sentence["status"] == "failed":
-                sentence["status"], sentence["error"] = "translated", None
-            sentence["entities"] = [_new_entity(entity) for entity in entities]
+    def _jobs(self, doc: Doc) -> Iterator[_Job]:
+        """The sentences of a doc that have English whose entities are not placed."""
+        records = [record for record in sentences_of(doc) if needs_alignment(record)]
+        for record, text in zip(records, texts_of(doc, records), strict=True):
+            yield _Job(doc, record, Text(text, doc.lang_), Text(record["english"] or "", "en"))
 
-    def _ground(self, text: str, sentence: SentenceRecord) -> None:
-        """Turn the answers for a sentence into spans of its text."""
-        offset = sentence["start_char"]
-        records = sentence["entities"]
-        alignments = grounding.align(
-            Text(text),
-            [EnglishEntity(e["text"], e["label"], e["english_start"], e["english_end"]) for e in records],
-            [
-                [Candidate(text, logprob) for text, logprob in zip(e["answers"], e["logprobs"], strict=True)]
-                for e in records
-            ],
-            mentions=self.mentions,
-            min_similarity=self.min_similarity,
-            min_score=self.min_score,
-        )
-        repeats: list[EntityRecord] = []
-        for alignment in alignments:
-            record = records[alignment.entity]
-            if alignment.mentioned:
-                _set_span(record, alignment, offset)
+    def _tag(self, jobs: Sequence[_Job]) -> list[tuple[_Job, Sentence]]:
+        """The sentences with the entities of their English, less those where that failed."""
+        tagged = []
+        found = _in_batch(self.tagger, [job.english for job in jobs])
+        for job, entities in zip(jobs, found, strict=True):
+            if not isinstance(entities, Failure):
+                entities = _checked(entities, job.english, self.tagger)
+            if isinstance(entities, Failure):
+                set_failure(job.record, "tagging", entities)
             else:
-                repeats.append(_set_span({**record}, alignment, offset))
-        sentence["entities"] += repeats
-        sentence["status"] = "aligned"
+                tagged.append((job, Sentence(job.source, job.english, entities)))
+        return tagged
 
-    # The config holds all there is to know; these keep `nlp.to_disk` complete.
-    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        return b""
-
-    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "EatEntityAligner":
-        return self
-
-    def to_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> None:
-        return None
-
-    def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "EatEntityAligner":
-        return self
-
-
-def _is_open(sentence: SentenceRecord) -> bool:
-    """Whether a sentence has English that was not aligned, or failed to be."""
-    return sentence["english"] is not None and sentence["status"] != "aligned"
+    def _find_options(self, tagged: Sequence[tuple[_Job, Sentence]]) -> list[Sequence[Options] | Failure]:
+        """For each sentence the options of its entities. Sentences without any are not asked for."""
+        asked = [sentence for _, sentence in tagged if sentence.entities]
+        answers = iter(_in_batch(self.aligner, asked))
+        found: list[Sequence[Options] | Failure] = []
+        for _, sentence in tagged:
+            options = next(answers) if sentence.entities else []
+            if not isinstance(options, Failure) and len(options) != len(sentence.entities):
+                options = _fault(self.aligner, f"gave {len(options)} for {len(sentence.entities)} entities")
+            for one in () if isinstance(options, Failure) else options:
+                checked = _checked(sorted(one.spans), sentence.source, self.aligner, overlap=True)
+                if isinstance(checked, Failure):
+                    options = checked
+                    break
+            found.append(options)
+        return found
 
 
-def _is_ready(sentence: SentenceRecord) -> bool:
-    """Whether a sentence has English that did not fail and is not aligned."""
-    return sentence["status"] in ("translated", "given")
+def _in_batch(role: Any, items: Sequence[Any]) -> Sequence[Any]:
+    """What a tagger or aligner gives, one result for each item: where it fails as a whole, they all do."""
+    if not items:
+        return []
+    try:
+        results = role(items)
+    except Exception as error:
+        return [Failure(f"{type(error).__name__}: {error}")] * len(items)
+    if len(results) != len(items):
+        return [_fault(role, f"gave {len(results)} results for {len(items)} sentences")] * len(items)
+    return results
 
 
-def _ready(doc: Doc) -> list[tuple[str, SentenceRecord]]:
-    """The sentences that are ready, with their source."""
-    ready = [sentence for sentence in sentences_of(doc) if _is_ready(sentence)]
-    return list(zip(texts_of(doc, ready), ready, strict=True))
+def _checked(
+    spans: Sequence[Span], text: Text, role: Any, *, overlap: bool = False
+) -> Sequence[Span] | Failure:
+    """Spans that can be what they say they are, or what is wrong with them."""
+    for span in spans:
+        if not 0 <= span.start_char < span.end_char <= len(text.string):
+            return _fault(role, f"gave {span.place} in a text of {len(text.string)} characters")
+        if math.isnan(span.score) or not 0.0 <= span.score <= 1.0:
+            return _fault(role, f"gave the score {span.score} at {span.place}; scores are between 0 and 1")
+    if not overlap and any(after.start_char < before.start_char for before, after in pairwise(spans)):
+        return _fault(role, "gave spans that are not in the order of the text")
+    return spans
 
 
-def _new_entity(entity: EnglishEntity) -> EntityRecord:
-    return {
-        "text": entity.text,
-        "label": entity.label,
-        "english_start": entity.start_char,
-        "english_end": entity.end_char,
-        "answers": [],
-        "logprobs": [],
-        "start_char": None,
-        "end_char": None,
-        "status": "unaligned",
-        "score": 0.0,
-    }
-
-
-def _answer_verbatim(text: str, sentence: SentenceRecord) -> None:
-    """Names that stand in the source as they are (NHK, iPhone) need no LLM,
-    unless that is a gloss of another name: 安迪（Andy）."""
-    for entity in sentence["entities"]:
-        rest = Text(without_glosses(text, [entity["text"]]))
-        if any(span.origin == "exact" for span in locate.find(rest, entity["text"], min_similarity=1.1)):
-            set_answers(entity, [Candidate(entity["text"])])
-
-
-def _set_span(record: EntityRecord, alignment: Alignment, offset: int) -> EntityRecord:
-    record["start_char"] = offset + alignment.start
-    record["end_char"] = offset + alignment.end
-    record["status"] = alignment.status
-    record["score"] = round(alignment.score, 4)
-    return record
+def _fault(role: Any, what: str) -> Failure:
+    return Failure(f"{type(role).__module__}.{type(role).__qualname__} {what}", retryable=False)

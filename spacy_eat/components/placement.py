@@ -24,6 +24,7 @@ def place(
 
     All go to `doc.spans[spans_key]`; those to `doc.ents` that do not overlap,
     the most confident first, a place joined to the larger one right before it.
+    The scores of the group are in its `attrs["scores"]`, as of spaCy's spancat.
     What the policy for spans off token boundaries did is counted in
     `doc._.eat["counts"]`: "split" (tokens), "expanded", "grouped", "dropped"
     (entities); and "overlapping": entities that did not get into `doc.ents`.
@@ -41,7 +42,7 @@ def place(
     if off_boundary == "split":
         cuts = {offset for entity in aligned for offset in _offsets(entity)}
         counts["split"] = _split_tokens(doc, cuts)
-    group: list[Span] = []
+    group: list[tuple[Span, float]] = []
     candidates: list[tuple[float, Span]] = []
     for entity in aligned:
         start, end = _offsets(entity)
@@ -59,8 +60,11 @@ def place(
             counts["grouped" if off_boundary == "group" else "expanded"] += 1
             if off_boundary != "group":
                 candidates.append((entity["score"], span))
-        group.append(span)
-    doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=group)
+        group.append((span, entity["score"]))
+    scores = [score for _, score in group]
+    doc.spans[spans_key] = SpanGroup(
+        doc, name=spans_key, attrs={"scores": scores}, spans=[span for span, _ in group]
+    )
     counts["overlapping"] = _set_ents(doc, candidates, overwrite_ents)
     doc._.eat["counts"] = {name: count for name, count in counts.items() if count}
 

@@ -1,7 +1,6 @@
 """The `eat_translator` component: every sentence of a doc gets its English."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from spacy.language import Language
 from spacy.pipeline import Pipe
@@ -113,19 +112,11 @@ class EatTranslator(Pipe):
                 doc._.eat = new_record(split_doc(doc, max_length=self.max_length))
         prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
         responses = ask(self.model, prompts)
-        count_usage(docs, responses)
+        counted: set[int] = set()
+        for doc, answers in zip(docs, responses, strict=True):
+            for answer in answers:
+                if id(answer) not in counted:  # the same question is answered once for all
+                    counted.add(id(answer))
+                    count_usage(doc, answer.usage)
         for _ in self.task.parse_responses([[doc] for doc in docs], responses):
             pass
-
-    # The config holds all there is to know; these keep `nlp.to_disk` complete.
-    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        return b""
-
-    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "EatTranslator":
-        return self
-
-    def to_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> None:
-        return None
-
-    def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "EatTranslator":
-        return self

@@ -4,7 +4,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from ..types import Failure, Usage
+
 Message = dict[str, str]
+
+
+class Candidate(NamedTuple):
+    """One answer to "which source words stand for this English name?".
+
+    text (str): The answer as the LLM gave it; "" for "none".
+    logprob (Optional[float]): Summed log-probability (nats) of the answer, None where the backend does not
+        tell.
+    """
+
+    text: str
+    logprob: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,32 +141,6 @@ class Prompt(str):
         return (str(self),), rest
 
 
-@dataclass
-class Usage:
-    """What a backend has spent. Costs are in the currency of the rates given.
-
-    requests (int): Requests answered by the model (retries not counted).
-    cached (int): Requests answered from the cache.
-    retried (int): Attempts that had to be repeated.
-    failed (int): Requests given up on.
-    prompt_tokens, completion_tokens (int): As counted by the server or engine.
-    cost (float): 0.0 unless rates are configured.
-    """
-
-    requests: int = 0
-    cached: int = 0
-    retried: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float = 0.0
-
-    def add(self, other: "Usage") -> None:
-        """Add what another one has spent."""
-        for name, amount in vars(other).items():
-            setattr(self, name, getattr(self, name) + amount)
-
-
 class Answer(str):
     """What an LLM said.
 
@@ -170,7 +158,7 @@ class Answer(str):
         return str(self), self.usage
 
 
-class LLMError(Exception):
+class LLMError(Failure):
     """A request failed for good.
 
     A backend does not raise it for one prompt among many: it puts it in the
@@ -182,8 +170,7 @@ class LLMError(Exception):
     """
 
     def __init__(self, message: str, *, retryable: bool = True, usage: Usage | None = None) -> None:
-        super().__init__(message)
-        self.retryable = retryable
+        super().__init__(message, retryable=retryable)
         self.usage = Usage(failed=1) if usage is None else usage
 
 

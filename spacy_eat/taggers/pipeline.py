@@ -1,7 +1,7 @@
-"""The English side: entities of translations, by any spaCy pipeline that sets `doc.ents`."""
+"""`spacy_eat.EnglishPipeline.v1`: entities of English text, by any spaCy pipeline that sets `doc.ents`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import spacy
+import srsly
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.util import get_package_path, is_package
+from spacy.util import get_package_path, is_package, load_config
 from thinc.api import set_active_gpu, use_ops
 from thinc.util import has_gpu
 
 from ..llm.cache import RequestCache, digest
-from ..types import EnglishEntity
+from ..types import Span, Text
 
 EMBEDDED = "embedded"
 _OWN = Path(__file__).parents[1] / "weights" / "en_ner"
@@ -62,40 +63,69 @@ class EnglishPipeline:
         # Weights do not travel: another process loads its own.
         return {**self.__dict__, "_nlp": None}
 
-    def __call__(self, texts: Sequence[str]) -> list[list[EnglishEntity]]:
+    def __call__(self, texts: Sequence[Text]) -> list[list[Span]]:
         """Find the entities of English texts.
 
-        texts (Sequence[str]): The texts.
-        RETURNS (List[List[EnglishEntity]]): For each text its entities, in order.
+        texts (Sequence[Text]): The texts.
+        RETURNS (List[List[Span]]): For each text its entities, in order.
         RAISES (ValueError): If the pipeline cannot be loaded or does not fit the
             label map.
         """
-        if not texts:
-            return []
-        if self.cache is None:
-            found = self._tag(texts)
-        else:
-            keys = {text: digest("english", self._identity, text) for text in texts}
-            known = {key: json.loads(spans) for key, spans in self.cache.get(list(keys.values())).items()}
-            missing = [text for text, key in keys.items() if key not in known]
-            if missing:
-                fresh = {keys[text]: spans for text, spans in zip(missing, self._tag(missing), strict=True)}
-                self.cache.put({key: json.dumps(spans) for key, spans in fresh.items()})
-                known.update(fresh)
-            found = [known[keys[text]] for text in texts]
+        found = self._found([text.string for text in texts]) if texts else []
         return [
             [
-                EnglishEntity(text[start:end], mapped, start, end)
+                Span(start, end, mapped, origin=self.name)
                 for label, start, end in spans
                 if (mapped := self._label(label)) is not None
             ]
-            for text, spans in zip(texts, found, strict=True)
+            for spans in found
         ]
+
+    def _found(self, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+        """Label, start and end of the entities of each text, from the cache where it has them."""
+        if self.cache is None:
+            return self._tag(texts)
+        keys = {text: digest("english", self._identity, text) for text in texts}
+        known = {key: json.loads(spans) for key, spans in self.cache.get(list(keys.values())).items()}
+        missing = [text for text, key in keys.items() if key not in known]
+        if missing:
+            fresh = {keys[text]: spans for text, spans in zip(missing, self._tag(missing), strict=True)}
+            self.cache.put({key: json.dumps(spans) for key, spans in fresh.items()})
+            known.update(fresh)
+        return [known[keys[text]] for text in texts]
 
     def _tag(self, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
         """Label, start and end of the entities of each text."""
         with self._device():
             return [_spans(doc) for doc in self.nlp.pipe(texts, batch_size=self.batch_size)]
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels that it may set, the label map applied, as the files of the
+        pipeline tell: nothing is loaded for it. Empty if they do not tell."""
+        return tuple(dict.fromkeys(filter(None, map(self._label, self._own_labels()))))
+
+    def _own_labels(self) -> list[str]:
+        """RETURNS (List[str]): The labels of the components that set entities.
+        RAISES (ValueError): If there is no such pipeline."""
+        source = self._source()
+        path = get_package_path(source) if isinstance(source, str) else source
+        # A package has its pipeline in a folder within.
+        folders = [path, *sorted(path.glob("*/"))]
+        files = [(folder / "meta.json", folder / "config.cfg") for folder in folders]
+        there = next(((meta, config) for meta, config in files if meta.is_file() and config.is_file()), None)
+        if there is None:
+            return []
+        components = load_config(there[1]).get("components", {})
+        labels = srsly.read_json(there[0]).get("labels", {})
+        return sorted(
+            {
+                label
+                for name, component in components.items()
+                if _sets_ents(component.get("factory", name)) and isinstance(labels.get(name), list)
+                for label in labels[name]
+            }
+        )
 
     @property
     def nlp(self) -> Language:
@@ -125,7 +155,7 @@ class EnglishPipeline:
         raise ValueError(
             f"The English pipeline '{self.name}' is neither an installed package nor a path. Install "
             f"it (for spaCy's own models: python -m spacy download {self.name}), or set "
-            '`english.name` of "eat_entity_aligner" to the name or path of another pipeline.'
+            '`tagger.name` of "eat_entity_aligner" to the name or path of another pipeline.'
         )
 
     def _label(self, label: str) -> str | None:
@@ -133,24 +163,23 @@ class EnglishPipeline:
 
     def _load(self) -> Language:
         nlp = spacy.load(self._source(), exclude=self.exclude)
-        labels = {
-            label
-            for name in nlp.pipe_names
-            for label in nlp.pipe_labels.get(name, ())
-            if _sets_ents(nlp, name)
-        }
-        if not any(_sets_ents(nlp, name) for name in nlp.pipe_names):
+        taggers = [name for name in nlp.pipe_names if _sets_ents(nlp.get_pipe_meta(name).factory)]
+        if not taggers:
             raise ValueError(
                 f"The English pipeline '{self.name}' has no component that sets doc.ents "
-                f"(it has: {', '.join(nlp.pipe_names) or 'none'}). Set `english.name` to one with an NER."
+                f"(it has: {', '.join(nlp.pipe_names) or 'none'}). Set `tagger.name` to one with an NER."
             )
-        unknown = sorted(set(self.label_map or ()) - labels)
+        self._check_label_map({label for name in taggers for label in nlp.pipe_labels.get(name, ())})
+        return nlp
+
+    def _check_label_map(self, labels: Collection[str]) -> None:
+        """RAISES (ValueError): If the label map names labels that the pipeline does not have."""
+        unknown = sorted(set(self.label_map or ()) - set(labels))
         if labels and unknown:
             raise ValueError(
-                f"`english.label_map` has labels that the English pipeline '{self.name}' does not set: "
+                f"`tagger.label_map` has labels that the English pipeline '{self.name}' does not set: "
                 f"{', '.join(unknown)}. It sets: {', '.join(sorted(labels))}."
             )
-        return nlp
 
     @contextmanager
     def _device(self) -> Iterator[None]:
@@ -160,7 +189,7 @@ class EnglishPipeline:
             return
         if not has_gpu:
             raise ValueError(
-                f"`english.gpu_id` is {self.gpu_id}, but no GPU can be used. Install spaCy with its GPU "
+                f"`tagger.gpu_id` is {self.gpu_id}, but no GPU can be used. Install spaCy with its GPU "
                 'extra (`pip install "spacy[cuda12x]"`), or set it to -1 for the CPU.'
             )
         with use_ops("cupy"):
@@ -172,9 +201,12 @@ def _spans(doc: Doc) -> list[tuple[str, int, int]]:
     return [(ent.label_, ent.start_char, ent.end_char) for ent in doc.ents if ent.text.strip()]
 
 
-def _sets_ents(nlp: Language, name: str) -> bool:
-    meta = nlp.get_pipe_meta(name)
-    return any(attribute.startswith(("doc.ents", "token.ent_")) for attribute in meta.assigns)
+def _sets_ents(factory: str) -> bool:
+    """Whether components of a factory set entities."""
+    if not Language.has_factory(factory):
+        return False
+    assigns = Language.get_factory_meta(factory).assigns
+    return any(attribute.startswith(("doc.ents", "token.ent_")) for attribute in assigns)
 
 
 def tree_sha256(path: Path) -> str:
@@ -199,8 +231,12 @@ def make_english_pipeline(
     cache: str | None = None,
     cache_size_mb: float = 1024,
 ) -> EnglishPipeline:
-    """`spacy_eat.EnglishPipeline.v1` (misc): see `EnglishPipeline`."""
-    return EnglishPipeline(
+    """`spacy_eat.EnglishPipeline.v1` (misc): see `EnglishPipeline`. It is loaded at the first text; what can
+    be told before that it does not fit is.
+
+    RAISES (ValueError): If there is no such pipeline, or the label map does not fit it.
+    """
+    pipeline = EnglishPipeline(
         name,
         label_map=label_map,
         exclude=exclude or (),
@@ -209,3 +245,5 @@ def make_english_pipeline(
         cache=cache,
         cache_size_mb=cache_size_mb,
     )
+    pipeline._check_label_map(pipeline._own_labels())
+    return pipeline

@@ -321,7 +321,7 @@ def test_dialogues_send_three_turns(make_nlp, llm):
     llm.raw = answer
     nlp = make_nlp(
         translator={"task": {"@llm_tasks": "spacy_eat.EntityTranslationDialogue.v1"}},
-        aligner={"task": {"@llm_tasks": "spacy_eat.EntityAlignmentDialogue.v1"}},
+        aligner={"aligner": {"task": {"@llm_tasks": "spacy_eat.EntityAlignmentDialogue.v1"}}},
     )
     doc = nlp(ZH)
     assert doc._.eat_translation == EN
@@ -367,11 +367,9 @@ def test_tasks_work_in_spacy_llms_own_component(llm):
 def test_pipelines_are_copied_and_pickled(make_nlp, llm):
     text, english = "李雪在北京。", "Obama is in Beijing."
     nlp = make_nlp()
-    for component in ("eat_translator", "eat_entity_aligner"):  # a test's own model does not travel
-        nlp.get_pipe(component).model = None
-    for twin in (copy.deepcopy(nlp), pickle.loads(pickle.dumps(nlp))):
-        for component in ("eat_translator", "eat_entity_aligner"):
-            twin.get_pipe(component).model = llm
+    nlp.get_pipe("eat_translator").model = nlp.get_pipe("eat_entity_aligner").aligner.model = None
+    for twin in (copy.deepcopy(nlp), pickle.loads(pickle.dumps(nlp))):  # a test's own model does not travel
+        twin.get_pipe("eat_translator").model = twin.get_pipe("eat_entity_aligner").aligner.model = llm
         llm.translations, llm.names = {text: english}, {"Beijing": "北京", "Obama": "李雪"}
         assert [ent.text for ent in twin(text).ents] == ["李雪", "北京"]
 

@@ -7,9 +7,9 @@ from typing import Any, Iterable, List, Tuple
 
 from spacy.tokens import Doc
 
-from ...records import sentences_of, texts_of
-from ...types import Candidate, EntityRecord, SentenceRecord
-from ..prompts import Completion, LLMError, Prompt, Response
+from ...records import needs_alignment, sentences_of, set_answers, set_failure, texts_of
+from ...types import SentenceRecord
+from ..prompts import Answer, Candidate, Completion, LLMError, Prompt, Response
 from .rendering import (
     FewShotExample,
     PromptTemplate,
@@ -29,8 +29,7 @@ PRIORS = ("name", "He said")  # phrases that mean nothing: what they are answere
 class EntityAlignmentTask:
     """spacy-llm task: one prompt per sentence, for all its English entities.
 
-    A response becomes the entities' "answers"; where each one stands in the
-    source is not decided here.
+    Where in the source an answer stands is not decided here.
     """
 
     def __init__(
@@ -55,25 +54,42 @@ class EntityAlignmentTask:
         self.dialogue = dialogue
         self._heads: dict[str, str] = {}
 
-    def pending(self, doc: Doc) -> list[tuple[SentenceRecord, list[str]]]:
-        """What is to be asked: sentences, each with different English names."""
-        jobs = []
-        for sentence in sentences_of(doc):
-            if sentence["status"] not in ("translated", "given"):
-                continue
-            phrases = list(
-                dict.fromkeys(one_line(e["text"]) for e in sentence["entities"] if not e["answers"])
-            )
-            if self.dialogue:
-                jobs += [(sentence, [phrase]) for phrase in phrases]
-            elif phrases:
-                jobs.append((sentence, phrases))
-        return jobs
+    def prompts(
+        self, text: str, english: str, names: Sequence[str], lang: str
+    ) -> list[Tuple[Sequence[str], Prompt]]:
+        """The requests for one sentence.
+
+        text (str): The source sentence.
+        english (str): Its translation.
+        names (Sequence[str]): English names, all different.
+        lang (str): Code of the source language, used where the task names none.
+        RETURNS (List[Tuple[Sequence[str], Prompt]]): Each with the names that it asks for.
+        """
+        groups = [[name] for name in names] if self.dialogue else [list(names)] if names else []
+        return [
+            (group, self.prompt(text, english, list(dict.fromkeys(map(one_line, group))), lang))
+            for group in groups
+        ]
+
+    def parse(self, names: Sequence[str], response: Response) -> dict[str, list[Candidate]]:
+        """Understand one response.
+
+        names (Sequence[str]): What was asked for.
+        response (Response): The answer.
+        RETURNS (Dict[str, List[Candidate]]): For each name its answers, best first.
+        RAISES (LLMError): There is none, or it is not understood.
+        """
+        if isinstance(response, LLMError):
+            raise response
+        found = parse_alignment(response, [one_line(name) for name in names])
+        if found is None:
+            raise LLMError(f"the answer is not understood: {response[:80]!r}", usage=response.usage)
+        return {name: found.get(one_line(name), []) for name in names}
 
     def generate_prompts(
         self, docs: Iterable[Doc], context_length: int | None = None
     ) -> Iterable[Tuple[Iterable[Any], Iterable[Doc]]]:
-        """The prompts of each doc. See spacy-llm's `ShardingLLMTask`.
+        """The prompts of each doc, where spacy-llm's own component runs the task: a `ShardingLLMTask`.
 
         docs (Iterable[Doc]): Docs with `doc._.eat` and English entities.
         context_length (Optional[int]): Not used: sentences are split before.
@@ -81,11 +97,7 @@ class EntityAlignmentTask:
             the doc itself in the place of each shard.
         """
         for doc in docs:
-            jobs = self.pending(doc)
-            prompts = [
-                self.prompt(text, sentence["english"] or "", phrases, doc.lang_)
-                for text, (sentence, phrases) in zip(texts_of(doc, [s for s, _ in jobs]), jobs, strict=True)
-            ]
+            prompts = [prompt for _, group in self._pending(doc) for _, prompt in group]
             yield prompts, [doc] * max(1, len(prompts))
 
     def parse_responses(
@@ -94,9 +106,31 @@ class EntityAlignmentTask:
         """Write the answers to the entities in `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
         for docs, answers in zip(shards, responses, strict=True):
             doc = next(iter(docs))
-            for (sentence, phrases), answer in zip(self.pending(doc), answers, strict=True):
-                self.parse(sentence, phrases, answer)
+            remaining = iter(answers)
+            for sentence, group in self._pending(doc):
+                for (names, _), answer in zip(group, remaining, strict=False):
+                    response = answer if isinstance(answer, LLMError) else Answer(str(answer))
+                    try:
+                        set_answers(sentence, self.parse(names, response))
+                    except LLMError as error:
+                        set_failure(sentence, "alignment", error)
             yield doc
+
+    def _pending(self, doc: Doc) -> list[Tuple[SentenceRecord, list[Tuple[Sequence[str], Prompt]]]]:
+        """The sentences of a doc with entities that have no answers, and their requests."""
+        open_ = [sentence for sentence in sentences_of(doc) if needs_alignment(sentence)]
+        return [
+            (
+                sentence,
+                self.prompts(
+                    text,
+                    sentence["english"] or "",
+                    list(dict.fromkeys(e["text"] for e in sentence["entities"] if not e["answers"])),
+                    doc.lang_,
+                ),
+            )
+            for text, sentence in zip(texts_of(doc, open_), open_, strict=True)
+        ]
 
     def prompt(self, text: str, english: str, phrases: Sequence[str], lang: str) -> Prompt:
         """The request for one sentence.
@@ -144,22 +178,6 @@ class EntityAlignmentTask:
             )
         return self._heads[lang]
 
-    def parse(self, sentence: SentenceRecord, phrases: Sequence[str], response: Response) -> None:
-        """Write one response to the entities of its sentence."""
-        sentence["requests"] += 1
-        if isinstance(response, LLMError):
-            sentence["error"] = f"alignment: {response}"
-            sentence["status"] = "failed"
-            return
-        answers = parse_alignment(response, phrases)
-        if answers is None:
-            sentence["error"] = f"alignment: the answer is not understood: {response[:80]!r}"
-            sentence["status"] = "failed"
-            return
-        for entity in sentence["entities"]:
-            if not entity["answers"]:
-                set_answers(entity, answers.get(one_line(entity["text"]), []))
-
 
 _GLOSS = re.compile(r"\s*[(（]([^()（）]*[A-Za-z][^()（）]*)[)）]")
 
@@ -180,12 +198,6 @@ def without_glosses(text: str, phrases: Sequence[str]) -> str:
         )
 
     return _GLOSS.sub(rest, text)
-
-
-def set_answers(entity: EntityRecord, candidates: Sequence[Candidate]) -> None:
-    """Write candidates to a record."""
-    entity["answers"] = [candidate.text for candidate in candidates]
-    entity["logprobs"] = [candidate.logprob for candidate in candidates]
 
 
 def alignment_prompt(text: str, phrase: str, language: str) -> Tuple[str, str]:

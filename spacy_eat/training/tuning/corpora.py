@@ -10,6 +10,7 @@ import srsly
 
 from ...corpora.dictionaries import load_dictionary
 from ...taggers.pipeline import EnglishPipeline
+from ...types import Text
 from .config import Corpora, Mix
 from .data import (
     AlignmentRecord,
@@ -156,9 +157,10 @@ def _with_names(
 ) -> list[ParallelRecord]:
     """The records with entity pairs; held-out names are not among them."""
     pipeline = EnglishPipeline(corpora.english, exclude=NOT_NEEDED)
+    texts = [Text(record.english, "en") for record in records]
     entities = [
-        [entity.text for entity in found if entity.label in NAMES]
-        for found in pipeline([record.english for record in records])
+        [text[entity] for entity in found if entity.label in NAMES]
+        for text, found in zip(texts, pipeline(texts), strict=True)
     ]
     forms: defaultdict[str, set[str]] = defaultdict(set)
     for record in known:
