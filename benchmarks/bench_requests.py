@@ -36,7 +36,7 @@ from spacy_eat.llm.backend import Backend
 from spacy_eat.llm.chat_completions import make_chat_completions
 from spacy_eat.llm.prompts import Prompt
 from spacy_eat.taggers.pipeline import EnglishPipeline
-from spacy_eat.types import EnglishEntity
+from spacy_eat.types import Span, Text
 from tests.conftest import DATA
 from tests.llm.server import Reply, Server, reply
 
@@ -49,7 +49,7 @@ class Timed(EnglishPipeline):
 
     seconds = 0.0
 
-    def __call__(self, texts: Sequence[str]) -> list[list[EnglishEntity]]:
+    def __call__(self, texts: Sequence[Text]) -> list[list[Span]]:
         started = time.perf_counter()
         found = super().__call__(texts)
         self.seconds += time.perf_counter() - started

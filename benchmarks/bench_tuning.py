@@ -36,7 +36,8 @@ from sacrebleu.metrics.chrf import CHRF
 from spacy.util import load_config
 from wasabi import msg
 
-from spacy_eat.alignment.grounding import align
+from spacy_eat.alignment.llm import to_options
+from spacy_eat.alignment.resolve import resolve
 from spacy_eat.corpora import read
 from spacy_eat.evaluation.scores import reliability
 from spacy_eat.llm.embedded import make_embedded
@@ -54,7 +55,7 @@ from spacy_eat.training.tuning.data import (
     read_alignment,
     read_parallel,
 )
-from spacy_eat.types import EnglishEntity, Text
+from spacy_eat.types import Sentence, Span, Text
 from tests.conftest import DATA
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tune_embedded.cfg"
@@ -98,10 +99,11 @@ def score_names(model: object, tests: Sequence[tuple[str, str, str]], lang: str)
     scored, within = [], 0
     for (text, english, name), response in zip(tests, responses, strict=True):
         answers = parse_alignment(response, [english]) if isinstance(response, str) else None
-        entity = EnglishEntity(english, "", 0, len(english))
-        found = align(Text(text), [entity], [(answers or {}).get(english, [])], mentions="aligned")
-        words = text[found[0].start : found[0].end] if found else ""
-        scored.append((found[0].score if found else 0.0, words == name))
+        sentence = Sentence(Text(text, lang), Text(english, "en"), [Span(0, len(english))])
+        options = to_options(sentence.source, english, (answers or {}).get(english, []))
+        (span,) = resolve(sentence, [options], mentions="aligned").spans
+        words = sentence.source[span] if span else ""
+        scored.append((span.score if span else 0.0, words == name))
         within += bool(words) and (words in name or name in words)
     return {
         "names": sum(right for _, right in scored) / len(scored),

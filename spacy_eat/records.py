@@ -48,27 +48,32 @@ def install_extensions() -> None:
 
 def get_record(doc: Doc) -> EatRecord | None:
     """What `doc._.eat` reads."""
-    found = [key for key in doc.user_data if isinstance(key, tuple) and key[:2] == _KEY[:2] and len(key) == 4]
-    if _NAME in doc.user_data:  # of a doc that was stored by version 0.1
-        found.append(_KEY)
-        doc.user_data[_KEY] = doc.user_data.pop(_NAME)
-    if found == [_KEY] and isinstance(doc.user_data[_KEY]["sentences"], list):
-        return doc.user_data[_KEY]
+    data = _data(doc)
+    if _NAME in data:  # of a doc that was stored by version 0.1
+        data[_KEY] = data.pop(_NAME)
+    found = [key for key in data if isinstance(key, tuple) and key[:2] == _KEY[:2] and len(key) == 4]
     if not found:
         return None
-    parts = {key[2]: _lists(doc.user_data.pop(key)) for key in dict.fromkeys(found)}
-    record = _joined(parts, len(doc.text)) if len(parts) > 1 or 0 not in parts else parts[0]
-    doc.user_data[_KEY] = record
-    return record
+    if found != [_KEY] or not isinstance(data[_KEY]["sentences"], list):
+        parts = {key[2]: _lists(data.pop(key)) for key in found}
+        data[_KEY] = parts[0] if [*parts] == [0] else _joined(parts, len(doc.text))
+    return data[_KEY]
 
 
 def set_record(doc: Doc, record: EatRecord | None) -> None:
     """What setting `doc._.eat` writes."""
     get_record(doc)  # else an older one may lie beside it
+    data = _data(doc)
     if record is None:
-        doc.user_data.pop(_KEY, None)
+        data.pop(_KEY, None)
     else:
-        doc.user_data[_KEY] = record
+        data[_KEY] = record
+
+
+def _data(doc: Doc) -> dict[Any, Any]:
+    """RETURNS (Dict[Any, Any]): The doc's user data, by keys of any type."""
+    data: dict[Any, Any] = doc.user_data
+    return data
 
 
 def _lists(value: Any) -> Any:
@@ -160,12 +165,12 @@ def needs_alignment(sentence: SentenceRecord) -> bool:
 
 def set_english(sentence: SentenceRecord, english: str) -> None:
     """A sentence was translated."""
-    sentence.update(english=english, status="translated", error=None)
+    sentence["english"], sentence["status"], sentence["error"] = english, "translated", None
 
 
 def set_nothing(sentence: SentenceRecord) -> None:
     """A sentence has nothing in it that could be a name: there is nothing to do for it."""
-    sentence.update(english="", status="aligned", error=None, entities=[])
+    sentence["english"], sentence["status"], sentence["error"], sentence["entities"] = "", "aligned", None, []
 
 
 def set_failure(sentence: SentenceRecord, step: str, reason: object) -> None:
@@ -174,7 +179,7 @@ def set_failure(sentence: SentenceRecord, step: str, reason: object) -> None:
     step (str): Where: "translation", "tagging" or "alignment".
     reason (object): Why.
     """
-    sentence.update(status="failed", error=f"{step}: {reason}")
+    sentence["status"], sentence["error"] = "failed", f"{step}: {reason}"
 
 
 def set_answers(sentence: SentenceRecord, found: Mapping[str, Sequence[tuple[str, float | None]]]) -> None:
@@ -223,7 +228,7 @@ def set_entities(
                 "score": 0.0 if span is None else round(span.score, 4),
             }
         )
-    sentence.update(entities=records, status="aligned", error=None)
+    sentence["entities"], sentence["status"], sentence["error"] = records, "aligned", None
 
 
 # --- Translations ------------------------------------------------------------

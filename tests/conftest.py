@@ -90,7 +90,9 @@ def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
         model = {"@llm_models": "test.Scripted"}
         nlp.add_pipe("eat_translator", config={"model": model, **dict(translator)})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-        nlp.add_pipe("eat_entity_aligner", config=merged({"aligner": {"model": model}, "tagger": side}, dict(aligner)))
+        nlp.add_pipe(
+            "eat_entity_aligner", config=merged({"aligner": {"model": model}, "tagger": side}, dict(aligner))
+        )
         return nlp
 
     return make

@@ -4,17 +4,19 @@ import pickle
 import pytest
 import spacy
 
-from spacy_eat.taggers.pipeline import EnglishPipeline, tree_sha256
+from spacy_eat.taggers.pipeline import EnglishPipeline, make_english_pipeline, tree_sha256
+from spacy_eat.types import Text
 
-TEXT = "Liu Chuanzhi founded Lenovo Group in Beijing."
+TEXT = Text("Liu Chuanzhi founded Lenovo Group in Beijing.", "en")
+NOTHING = Text("Nothing.", "en")
 
 
 def test_entities_with_offsets(english):
-    found = EnglishPipeline(str(english))([TEXT, "", "Nothing."])
-    assert [(e.text, e.label, TEXT[e.start_char : e.end_char]) for e in found[0]] == [
-        ("Liu Chuanzhi", "PER", "Liu Chuanzhi"),
-        ("Lenovo Group", "ORG", "Lenovo Group"),
-        ("Beijing", "LOC", "Beijing"),
+    found = EnglishPipeline(str(english))([TEXT, Text(""), NOTHING])
+    assert [(TEXT[e], e.label) for e in found[0]] == [
+        ("Liu Chuanzhi", "PER"),
+        ("Lenovo Group", "ORG"),
+        ("Beijing", "LOC"),
     ]
     assert found[1:] == [[], []]
 
@@ -27,6 +29,23 @@ def test_label_map_renames_and_leaves_out(english):
 def test_label_map_with_an_unknown_label(english):
     with pytest.raises(ValueError, match=r"PERSON.*It sets: LOC, ORG, PER"):
         EnglishPipeline(str(english), label_map={"PERSON": "PER"})([TEXT])
+
+
+def test_what_does_not_fit_is_told_before_anything_is_loaded(english):
+    with pytest.raises(ValueError, match=r"PERSON.*It sets: LOC, ORG, PER"):
+        make_english_pipeline(str(english), label_map={"PERSON": "PER"})
+    with pytest.raises(ValueError, match="spacy download en_core_web_none"):
+        make_english_pipeline("en_core_web_none")
+    with pytest.raises(ValueError, match=r"PERSON.*It sets: LOC, ORG, PER"):
+        make_english_pipeline("embedded", label_map={"PERSON": "PER"})
+
+
+def test_labels_are_known_before_anything_is_loaded(english):
+    for name in (str(english), "embedded"):
+        pipeline = make_english_pipeline(name, label_map={"PER": "人名", "LOC": "地名", "ORG": "地名"})
+        assert sorted(pipeline.labels) == ["人名", "地名"]
+        assert sorted(make_english_pipeline(name).labels) == ["LOC", "ORG", "PER"]
+        assert pipeline._nlp is None
 
 
 def test_unknown_pipeline():
@@ -62,13 +81,13 @@ def test_weights_do_not_travel(english):
 def test_cached_entities_need_no_pipeline(english, tmp_path):
     cache = str(tmp_path / "cache.sqlite")
     first = EnglishPipeline(str(english), cache=cache)
-    found = first([TEXT, "Nothing.", TEXT])
+    found = first([TEXT, NOTHING, TEXT])
     again = EnglishPipeline(str(english), label_map={"PER": "人名"}, cache=cache)
     # What is kept has the pipeline's own labels.
-    assert [e.text for e in again([TEXT])[0]] == ["Liu Chuanzhi"]
+    assert [TEXT[e] for e in again([TEXT])[0]] == ["Liu Chuanzhi"]
     assert again([TEXT])[0][0].label == "人名"
     assert again._nlp is None
-    assert first([TEXT, "Nothing.", TEXT]) == found
+    assert first([TEXT, NOTHING, TEXT]) == found
 
 
 def test_another_pipeline_has_other_entries(english, tmp_path):
@@ -79,14 +98,14 @@ def test_another_pipeline_has_other_entries(english, tmp_path):
     nlp.get_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Beijing"}])
     nlp.to_disk(tmp_path / "other")
     other = EnglishPipeline(str(tmp_path / "other"), cache=cache)
-    assert [e.text for e in other([TEXT])[0]] == ["Beijing"]
+    assert [TEXT[e] for e in other([TEXT])[0]] == ["Beijing"]
 
 
 def test_embedded_model_finds_entities():
     pytest.importorskip("transformers")
-    found = EnglishPipeline()([TEXT.replace("Lenovo Group", "Microsoft")])
-    assert ("Liu Chuanzhi", "PER") in [(e.text, e.label) for e in found[0]]
-    assert ("Beijing", "LOC") in [(e.text, e.label) for e in found[0]]
+    text = Text("Liu Chuanzhi founded Microsoft in Beijing.", "en")
+    (found,) = EnglishPipeline()([text])
+    assert {("Liu Chuanzhi", "PER"), ("Beijing", "LOC")} <= {(text[e], e.label) for e in found}
 
 
 def test_tree_hash_sees_names_and_contents(tmp_path):
