@@ -14,7 +14,7 @@ text is known by its checksum, and read from the development data.
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -25,11 +25,13 @@ import typer
 from spacy.language import Language
 from wasabi import msg
 
-from spacy_eat.alignment import grounding
+from spacy_eat.alignment.llm import MAX_PLACES, to_options
+from spacy_eat.alignment.resolve import resolve
 from spacy_eat.components.placement import place
 from spacy_eat.corpora import read
-from spacy_eat.records import install_extensions, new_record
-from spacy_eat.types import Candidate, EnglishEntity, EntityRecord, Span, Text
+from spacy_eat.llm.prompts import Candidate
+from spacy_eat.records import install_extensions, new_record, set_entities
+from spacy_eat.types import EntityRecord, Sentence, Span, Text
 from tests.conftest import DATA
 
 SETS = {
@@ -44,35 +46,32 @@ KEPT = 300  # stored sentences of a set
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
-def replay(sentences: Iterable[Mapping[str, Any]], text: Text) -> list[Span]:
+def replay(sentences: Sequence[Mapping[str, Any]], text: Text) -> list[Span]:
     """The entities of a text, from the answers on.
 
-    sentences (Iterable[Mapping]): As `doc._.eat["sentences"]`.
+    sentences (Sequence[Mapping]): As `doc._.eat["sentences"]`.
     text (Text): The text.
     RETURNS (List[Span]): As in `doc.ents`, with their scores.
     """
-    found: list[EntityRecord] = []
-    for sentence in sentences:
-        start, end = sentence["start_char"], sentence["end_char"]
-        mentions: dict[tuple[int, int], EntityRecord] = {}
-        for entity in sentence["entities"]:  # further ones with the same English are repeats, found anew
-            mentions.setdefault((entity["english_start"], entity["english_end"]), entity)
-        entities = list(mentions.values())
-        aligned = grounding.align(
-            Text(text.string[start:end], text.lang),
-            [EnglishEntity(e["text"], e["label"], e["english_start"], e["english_end"]) for e in entities],
-            [list(map(Candidate, e["answers"], e["logprobs"])) for e in entities],
-        )
-        for alignment in aligned:
-            entity = entities[alignment.entity].copy()
-            entity["start_char"], entity["end_char"] = start + alignment.start, start + alignment.end
-            entity["score"] = alignment.score
-            found.append(entity)
     doc = _blank().make_doc(text.string)
-    record = new_record([(0, len(doc.text))])
-    record["sentences"][0]["entities"] = found
+    record = new_record(
+        [(s["start_char"], s["end_char"]) for s in sentences], [s["english"] for s in sentences]
+    )
     doc._.eat = record
-    place(doc, found)
+    for old, new in zip(sentences, record["sentences"], strict=True):
+        mentions: dict[Span, EntityRecord] = {}
+        for entity in old["entities"]:  # further ones with the same English are repeats, found anew
+            mentions.setdefault(Span(entity["english_start"], entity["english_end"], entity["label"]), entity)
+        source = Text(text.string[old["start_char"] : old["end_char"]], text.lang)
+        sentence = Sentence(source, Text(old["english"] or "", "en"), list(mentions))
+        limit = min(len(mentions) + 4, MAX_PLACES)
+        options = [
+            to_options(source, e["text"], map(Candidate, e["answers"], e["logprobs"]), limit=limit)
+            for e in mentions.values()
+        ]
+        resolved = resolve(sentence, options)
+        set_entities(new, sentence.entities, options, resolved.spans, resolved.repeats)
+    place(doc, [entity for new in record["sentences"] for entity in new["entities"]])
     return [Span(e.start_char, e.end_char, e.label_, score=e._.eat_score) for e in doc.ents]
 
 
