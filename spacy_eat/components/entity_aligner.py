@@ -25,6 +25,7 @@ from ..records import (
     texts_of,
 )
 from ..types import Aligner, Failure, Options, Sentence, SentenceRecord, Span, Tagger, Text
+from .failures import OnError, tell
 from .placement import OffBoundary, place
 
 DEFAULT_CONFIG = """
@@ -35,6 +36,7 @@ off_boundary = "split"
 overwrite_ents = false
 spans_key = "eat"
 batch_size = 64
+on_error = "record"
 
 [eat_entity_aligner.tagger]
 @misc = "spacy_eat.EnglishPipeline.v1"
@@ -81,6 +83,7 @@ def make_aligner(
     overwrite_ents: bool,
     spans_key: str,
     batch_size: int,
+    on_error: OnError,
     task: Any = None,
     model: Any = None,
     english: Any = None,
@@ -105,6 +108,8 @@ def make_aligner(
         `doc.ents` already; else those are kept.
     spans_key (str): Key of the span group for all alignments. Their scores are in its `attrs["scores"]`.
     batch_size (int): Most docs whose sentences are put to the models together.
+    on_error (str): What becomes of a sentence that fails: "record" records it in `doc._.eat` and warns,
+        once for each cause; "raise" raises an error after the batch.
     task, model, english, min_similarity (Any): Settings of version 0.1, which have moved.
     RAISES (ValueError): If a setting is out of its range, or has moved.
     """
@@ -125,6 +130,7 @@ def make_aligner(
         overwrite_ents=overwrite_ents,
         spans_key=spans_key,
         batch_size=batch_size,
+        on_error=on_error,
     )
 
 
@@ -159,6 +165,7 @@ class EatEntityAligner(Pipe):
         overwrite_ents: bool = False,
         spans_key: str = "eat",
         batch_size: int = 64,
+        on_error: OnError = "record",
     ) -> None:
         """See `make_aligner`."""
         if not 0.0 <= min_score <= 1.0:
@@ -175,6 +182,7 @@ class EatEntityAligner(Pipe):
         self.overwrite_ents = overwrite_ents
         self.spans_key = spans_key
         self.batch_size = batch_size
+        self.on_error: OnError = on_error
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -245,6 +253,8 @@ class EatEntityAligner(Pipe):
             )
             if approximate[id(doc)]:
                 doc._.eat["counts"]["approximate"] = approximate[id(doc)]
+        failed = (job.record["error"] for job in jobs if job.record["status"] == "failed")
+        tell(self.name, [error for error in failed if error], self.on_error)
 
     def _jobs(self, doc: Doc) -> Iterator[_Job]:
         """The sentences of a doc that have English whose entities are not placed."""
