@@ -11,14 +11,40 @@ import spacy
 from spacy.language import Language
 from spacy_llm.registry import registry
 
+TESTS = Path(__file__).parent
+# What whole folders and files are, see `markers` in pyproject.toml. Single tests have decorators.
+MARKS = {
+    "annotate": "slow",
+    "llm/test_ctranslate2.py": "slow",
+    "llm/test_huggingface.py": "slow",
+    "llm/test_embedded.py": "model",
+    "llm/test_embedded_over_http.py": "model",
+    "project": "project",
+    "test_embedded_pipeline.py": "model",
+    "training/students/test_lexicon.py": "model",
+    "training/tuning": "slow",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the folder or file they are in."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        for folder in (place, *place.parents):
+            if (mark := MARKS.get(folder.as_posix())) is not None:
+                item.add_marker(mark)
+
+
 DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.fixture
 def data() -> Path:
-    """The development data, where it is at hand."""
+    """The development data, where it is at hand. On a CI server (CI is set) it must be there, unless
+    SPACY_EAT_DATA is "none"."""
     if not (DATA / "gold").is_dir():
-        pytest.skip(f"no development data in {DATA} (set SPACY_EAT_DATA)")
+        tell = pytest.fail if os.environ.get("CI") and Path("none") != DATA else pytest.skip
+        tell(f"no development data in {DATA} (set SPACY_EAT_DATA)")
     return DATA
 
 

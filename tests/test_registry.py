@@ -1,37 +1,56 @@
 """Every factory, registry function and command is an entry point that resolves."""
 
+import re
 import subprocess
 import sys
-from importlib.metadata import distribution, entry_points
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
+import typer
 from spacy.language import Language
 from spacy.util import registry as spacy_registry
 from spacy_llm.registry import registry as llm_registry
 
-ENTRY_POINTS = [e for e in distribution("spacy-eat").entry_points]
+from spacy_eat.cli import app
+
+ROOT = Path(__file__).parents[1]
+ENTRY_POINTS = list(distribution("spacy-eat").entry_points)
+FIND = {
+    "spacy_factories": Language.get_factory_meta,
+    "thinc_llm_tasks": llm_registry.llm_tasks.get,
+    "thinc_llm_models": llm_registry.llm_models.get,
+}
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS, ids=lambda e: f"{e.group}:{e.name}")
-def test_entry_point_resolves(entry_point):
-    assert callable(entry_point.load())
-
-
-@pytest.mark.parametrize(
-    ("group", "find"),
-    [
-        ("spacy_factories", lambda name: Language.get_factory_meta(name)),
-        ("thinc_llm_tasks", lambda name: llm_registry.llm_tasks.get(name)),
-        ("thinc_llm_models", lambda name: llm_registry.llm_models.get(name)),
-        ("spacy_misc", lambda name: spacy_registry.misc.get(name)),
-    ],
-)
-def test_registries_find_what_is_registered(group, find):
+def test_entry_points_resolve_and_registries_find_them(entry_point):
     Language()  # spaCy reads the factories' entry points when the first pipeline is made
-    names = [e.name for e in entry_points(group=group) if e.value.startswith("spacy_eat.")]
-    assert names
-    for name in names:
-        assert find(name)
+    assert callable(entry_point.load())
+    if entry_point.group == "spacy_cli":
+        return  # spaCy's own command line lists it: tests/cli
+    own = getattr(spacy_registry, entry_point.group.removeprefix("spacy_"), None)
+    assert FIND.get(entry_point.group, own and own.get)(entry_point.name)
+
+
+def test_names_in_configs_and_pages_are_registered():
+    registered = {entry_point.name for entry_point in ENTRY_POINTS}
+    pages = [ROOT / "README.md", *ROOT.glob("configs/*.cfg"), *ROOT.glob("docs/**/*.md")]
+    for page in [*pages, *ROOT.glob("spacy_eat/**/*.py")]:
+        named = set(re.findall(r"\bspacy_eat\.[A-Z]\w+\.v\d+\b", page.read_text(encoding="utf-8")))
+        assert named <= registered, page
+
+
+def test_every_factory_of_the_package_is_an_entry_point():
+    code = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("spacy_eat/components/*.py"))
+    factories = set(re.findall(r'@Language\.(?:factory|component)\(\s*"(\w+)"', code))
+    assert factories == {e.name for e in ENTRY_POINTS if e.group == "spacy_factories"}
+
+
+def test_every_command_has_help():
+    commands = typer.main.get_command(app).commands
+    assert {"annotate", "demo", "evaluate", "tune", "visualize"} <= commands.keys()
+    assert all(command.help for command in commands.values())
 
 
 def test_import_loads_nothing_heavy():

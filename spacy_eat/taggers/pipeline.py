@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from thinc.api import set_active_gpu, use_ops
 from thinc.util import has_gpu
 
 from ..llm.cache import RequestCache, digest
+from ..optional import missing
 from ..types import Span, Text
 
 EMBEDDED = "embedded"
@@ -50,8 +52,14 @@ class EnglishPipeline:
             text are kept too, found by the pipeline's files. "auto" for the one
             in the user's cache folder, None for no cache.
         cache_size_mb (float): Its size bound in megabytes.
+        RAISES (ImportError): If the model that comes with this package is asked for, and what it needs is not
+            installed: this is told before a request is paid for.
         """
         self.name = name or EMBEDDED
+        absent = [package for package in ("torch", "transformers") if find_spec(package) is None]
+        if self.name == EMBEDDED and absent:
+            reason = f"there is no {absent[0]}; or set `tagger.name` to another English pipeline"
+            raise missing(reason, extra="english", purpose="The English NER")
         self.label_map = None if label_map is None else dict(label_map)
         self.exclude = list(exclude)
         self.gpu_id = gpu_id

@@ -4,6 +4,7 @@ import pickle
 import pytest
 import spacy
 
+from spacy_eat.taggers import pipeline
 from spacy_eat.taggers.pipeline import EnglishPipeline, make_english_pipeline, tree_sha256
 from spacy_eat.types import Text
 
@@ -106,6 +107,16 @@ def test_embedded_model_finds_entities():
     text = Text("Liu Chuanzhi founded Microsoft in Beijing.", "en")
     (found,) = EnglishPipeline()([text])
     assert {("Liu Chuanzhi", "PER"), ("Beijing", "LOC")} <= {(text[e], e.label) for e in found}
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_embedded_model_without_its_packages_is_an_error_at_load(package, llm, monkeypatch):
+    find_spec = pipeline.find_spec
+    monkeypatch.setattr(pipeline, "find_spec", lambda name: None if name == package else find_spec(name))
+    nlp = spacy.blank("zh")
+    with pytest.raises(ImportError, match=rf"spacy-eat\[english\].*no {package}.*tagger.name"):
+        nlp.add_pipe("eat_entity_aligner", config={"aligner": {"model": {"@llm_models": "test.Scripted"}}})
+    assert not llm.prompts
 
 
 def test_tree_hash_sees_names_and_contents(tmp_path):

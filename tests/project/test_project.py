@@ -16,9 +16,9 @@ from spacy.cli.train import train
 from spacy.tokens import DocBin
 from weasel.util import load_project_config
 
-from .training.students.test_labels import annotated
+from ..training.students.test_labels import annotated
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
