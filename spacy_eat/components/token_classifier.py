@@ -5,6 +5,10 @@ pickle, in fp32, and their parser is trained and run step by step. Here the clas
 encoder. What is saved is a Hugging Face model folder with fp16 safetensors, half the size, which
 `transformers` reads as well. In the other direction, `encoder` may be a token classifier that is already
 fine-tuned.
+
+An encoder of many languages does not know words: one of its pieces may cover several tokens (Chinese
+characters), or begin within one. It is trained on its pieces, whatever the tokenizer, and a token's tag is
+told by all the pieces that it shares characters with (`pooling = "mean"`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import srsly
@@ -20,40 +24,78 @@ from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.scorer import get_ner_prf
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import SimpleFrozenList
 from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Model, chain, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import Floats2d
 
+from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
+from ..encoders.pieces import Pieces, readable, split
 from ..llm.local import likes_bfloat16
+
+EMBEDDED = "embedded"
+PURPOSE = "'eat_token_classifier'"
+WEIGHTS = "model.safetensors"
+
+Pooling = Literal["first", "mean"]
 
 _CASES = 4  # of a token: none upper, first upper, all upper, mixed
 
 
+# How likely a token begins an entity whose first piece has begun before the token: it nearly always goes on.
+_CUT_PIECE_BEGINS = 0.02
+
+
 @dataclass
 class Windows:
-    """Docs as an encoder wants them: windows of word pieces, padded to one length.
+    """Docs as an encoder reads them.
 
     inputs (Dict[str, Tensor]): Arguments of the encoder, each of shape (windows, pieces).
-    rows, columns (List[int]): For every token of every doc its window, and in it the token's first piece.
-        Column 0 (the special token at the start) stands for tokens that have none: white space, and
-        tokens that begin within a piece.
+    pieces (List[Pieces]): The pieces of each doc.
     """
 
     inputs: dict[str, Any]
-    rows: list[int]
-    columns: list[int]
+    pieces: list[Pieces]
+
+
+@dataclass
+class Scores:
+    """What the encoder says of docs.
+
+    tags (Floats2d): A row for each piece of each doc, a column for each tag; before the softmax.
+    pieces (List[Pieces]): The pieces of each doc.
+    """
+
+    tags: Floats2d
+    pieces: list[Pieces]
+
+
+class Found(NamedTuple):
+    """An entity that `predict` found.
+
+    start, end (int): Tokens, half open.
+    label (str): Its label.
+    score (float): How likely the least certain of its tokens is part of an entity of that label.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float
 
 
 @Language.factory(
     "eat_token_classifier",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
     default_config={
         "encoder": "roberta-base",
         "casing": False,
         "train_embeddings": True,
+        "frozen_layers": 0,
+        "pooling": "first",
+        "spans_key": None,
         "mixed_precision": False,
         "max_length": 256,
     },
@@ -65,6 +107,9 @@ def make_token_classifier(
     encoder: str,
     casing: bool,
     train_embeddings: bool,
+    frozen_layers: int,
+    pooling: Pooling,
+    spans_key: str | None,
     mixed_precision: bool,
     max_length: int,
 ) -> "TokenClassifier":
@@ -75,14 +120,17 @@ def make_token_classifier(
         encoder=encoder,
         casing=casing,
         train_embeddings=train_embeddings,
+        frozen_layers=frozen_layers,
+        pooling=pooling,
+        spans_key=spans_key,
         mixed_precision=mixed_precision,
         max_length=max_length,
     )
 
 
 class TokenClassifier(TrainablePipe):
-    """NER with BIO tags from a classification head on an encoder. Every token gets the tag of its first word
-    piece; the best sequence of tags in which no I- stands without its B- is decoded."""
+    """NER with BIO tags from a classification head on an encoder. The pieces of a token say what its tag is;
+    the best sequence of tags in which no I- stands without its B- is decoded."""
 
     def __init__(
         self,
@@ -92,6 +140,9 @@ class TokenClassifier(TrainablePipe):
         encoder: str = "roberta-base",
         casing: bool = False,
         train_embeddings: bool = True,
+        frozen_layers: int = 0,
+        pooling: Pooling = "first",
+        spans_key: str | None = None,
         mixed_precision: bool = False,
         max_length: int = 256,
     ) -> None:
@@ -99,11 +150,19 @@ class TokenClassifier(TrainablePipe):
         vocab (Vocab): The shared vocabulary.
         name (str): The component's name in the pipeline.
         encoder (str): Name or path of a Hugging Face model with safetensors weights and a fast tokenizer,
-            used when training begins. What is loaded from disk brings its own.
+            or "embedded" for multilingual-e5-small, which the extra `encoder` brings; used when training
+            begins. Also a folder that this component has written: training goes on from there. What is loaded
+            from disk brings its own, but for what was not trained of the embedded encoder.
         casing (bool): Tell an uncased encoder how a token is capitalised, by token type embeddings. It must
             have such embeddings (BERT and its kin).
         train_embeddings (bool): Whether word embeddings are tuned too. Without, training is faster, and names
             that were not in the training data are treated like those that were.
+        frozen_layers (int): How many of the encoder's layers, from below, are left as they are, with all
+            embeddings. Training is faster, and what is shared across languages stays shared.
+        pooling (str): "first": the first piece of a token tells its tag, as BERT does it. "mean": all of its
+            pieces do, also those that are longer than the token; for languages without spaces.
+        spans_key (Optional[str]): Span group in `doc.spans` that gets what was found, with its probabilities
+            in `attrs["scores"]`; None for none.
         mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU that has instructions for it.
         max_length (int): Word pieces per window. Longer docs are read in windows that overlap by a quarter.
         """
@@ -112,9 +171,18 @@ class TokenClassifier(TrainablePipe):
         self.encoder = encoder
         self.casing = casing
         self.train_embeddings = train_embeddings
+        self.frozen_layers = frozen_layers
+        self.spans_key = spans_key
         self.mixed_precision = mixed_precision
-        self.cfg: dict[str, Any] = {"labels": [], "casing": casing, "max_length": max_length}
-        self.model: Model[list[Doc], Floats2d] = _build_model(
+        # `base` is the encoder that what was not trained is taken from; "" where all is in the folder.
+        self.cfg: dict[str, Any] = {
+            "labels": [],
+            "casing": casing,
+            "max_length": max_length,
+            "pooling": pooling,
+            "base": "",
+        }
+        self.model: Model[list[Doc], Scores] = _build_model(
             self.cfg, mixed_precision and get_torch_default_device().type == "cuda"
         )
 
@@ -168,74 +236,126 @@ class TokenClassifier(TrainablePipe):
             raise ValueError(
                 f"There is no entity in the training data of '{self.name}': check `[corpora.train]`."
             )
-        module = self._load(self.encoder)
+        written = Path(self.encoder, "cfg")
+        if written.is_file():
+            self.cfg["base"] = srsly.read_json(written).get("base", "")
+            module = self._load(str(written.parent / "model"))
+        else:
+            self.cfg["base"] = self.encoder if self.encoder == EMBEDDED else ""
+            module = self._load(self.encoder)
         if self.casing:
             _add_cases(module, self.encoder)
         if not self.train_embeddings:
             module.get_input_embeddings().requires_grad_(False)
+        _freeze(module, self.frozen_layers, self.encoder)
         self._set_module(module)
 
-    def predict(self, docs: Iterable[Doc]) -> list[list[str]]:
-        """Tag docs, without changing them.
+    def predict(self, docs: Iterable[Doc]) -> list[list[Found]]:
+        """Find entities, without changing the docs.
 
         docs (Iterable[Doc]): The docs.
-        RETURNS (List[List[str]]): For each doc a BIO tag per token.
+        RETURNS (List[List[Found]]): For each doc its entities, in order.
         """
         docs = list(docs)
         if self._module is None:
             raise ValueError(Errors.E109.format(name=self.name))
         # Docs of similar length share a batch, so that little of it is padding.
-        order = sorted(range(len(docs)), key=lambda i: len(docs[i]))
-        tags: list[list[str]] = [[] for _ in docs]
+        order = sorted(range(len(docs)), key=lambda i: len(docs[i].text))
+        found: list[list[Found]] = [[] for _ in docs]
         for _, group in groupby(enumerate(order), key=lambda item: item[0] // 32):
             indices = [i for _, i in group if len(docs[i])]
             if not indices:
                 continue
-            scores = self.model.ops.to_numpy(self.model.predict([docs[i] for i in indices]))
-            ends = np.cumsum([len(docs[i]) for i in indices])
-            for i, doc_scores in zip(indices, np.split(scores, ends[:-1]), strict=True):
-                has_piece = np.asarray(doc_scores.any(axis=1))
-                found = iter(decode(doc_scores[has_piece]) if has_piece.any() else [])
-                known = [self.tags[next(found)] if has else None for has in has_piece]
-                tags[i] = _fill(docs[i], known)
-        return tags
+            scores = self.model.predict([docs[i] for i in indices])
+            ends = np.cumsum([len(pieces) for pieces in scores.pieces])
+            rows = np.split(self.model.ops.to_numpy(scores.tags), ends[:-1])
+            for i, pieces, tags in zip(indices, scores.pieces, rows, strict=True):
+                found[i] = self._find(docs[i], pieces, _softmax(tags))
+        return found
 
-    def set_annotations(self, docs: Iterable[Doc], tags: Iterable[Sequence[str]]) -> None:
-        """Set `doc.ents`. Entities that are there already stay.
+    def _find(self, doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> list[Found]:
+        """The entities of a doc. probabilities (ndarray): Shape (pieces, tags)."""
+        pool = _first if self.cfg.get("pooling", "first") == "first" else _mean
+        has_piece, by_token = pool(doc, pieces, probabilities)
+        best = iter(decode(np.log(by_token[has_piece] + 1e-12)) if has_piece.any() else [])
+        tags = _fill(doc, [self.tags[next(best)] if has else None for has in has_piece])
+        found = []
+        for start, end, label in _runs(tags):
+            column = self.tags.index(f"B-{label}")
+            certain = by_token[start:end, column : column + 2].sum(axis=1)[has_piece[start:end]]
+            found.append(Found(start, end, label, float(certain.min())))
+        return found
+
+    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Sequence[Found]]) -> None:
+        """Set `doc.ents`, and the span group if there is to be one. Entities that are there already stay.
 
         docs (Iterable[Doc]): The docs.
-        tags (Iterable[Sequence[str]]): What `predict` returned.
+        found (Iterable[Sequence[Found]]): What `predict` returned.
         """
-        for doc, doc_tags in zip(docs, tags, strict=True):
+        for doc, doc_found in zip(docs, found, strict=True):
+            spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in doc_found]
+            if self.spans_key is not None:
+                scores = np.array([entity.score for entity in doc_found], dtype="float32")
+                doc.spans[self.spans_key] = SpanGroup(
+                    doc, name=self.spans_key, spans=spans, attrs={"scores": scores}
+                )
             taken = {token.i for ent in doc.ents for token in ent}
-            spans = [span for span in _spans(doc, doc_tags) if taken.isdisjoint(range(span.start, span.end))]
-            doc.set_ents([*doc.ents, *spans], default="outside")
+            free = [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
+            doc.set_ents([*doc.ents, *free], default="outside")
 
-    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> tuple[float, Floats2d]:
-        """Cross entropy. Tokens whose gold tag is not known, or that gold entities cut through, do not count.
+    def get_loss(self, examples: Iterable[Example], scores: Scores) -> tuple[float, Floats2d]:
+        """Cross entropy. What has no known gold tag does not count, as of tokens that gold entities cut.
 
         examples (Iterable[Example]): The batch.
-        scores (Floats2d): Output of the model, (tokens, tags).
+        scores (Scores): Output of the model.
         RETURNS (Tuple[float, Floats2d]): The mean loss, and its gradient.
         """
         xp = self.model.ops.xp
-        index = {tag: i for i, tag in enumerate(self.tags)}
-        as_bio = {"U": "B", "L": "I"}
-        gold = [
-            index.get(as_bio.get(tag[0], tag[0]) + tag[1:], -1) if tag else -1
-            for example in examples
-            for tag in example.get_aligned_ner()
-        ]
-        known = xp.asarray([i for i, tag in enumerate(gold) if tag >= 0], dtype="i")
-        targets = xp.asarray([tag for tag in gold if tag >= 0], dtype="i")
-        gradient = xp.zeros_like(scores)
+        gold_of = self._gold_by_token if self.cfg.get("pooling", "first") == "first" else self._gold_by_piece
+        gold = np.concatenate(
+            [gold_of(example, pieces) for example, pieces in zip(examples, scores.pieces, strict=True)]
+        )
+        known = xp.asarray(np.flatnonzero(gold >= 0))
+        targets = xp.asarray(gold[gold >= 0])
+        gradient = xp.zeros_like(scores.tags)
         if not len(known):
             return 0.0, gradient
-        probabilities = self.model.ops.softmax(scores[known])
+        probabilities = self.model.ops.softmax(scores.tags[known])
         loss = -xp.log(probabilities[xp.arange(len(known)), targets] + 1e-12).mean()
         probabilities[xp.arange(len(known)), targets] -= 1
         gradient[known] = probabilities / len(known)
         return float(loss), gradient
+
+    def _gold_by_token(self, example: Example, pieces: Pieces) -> np.ndarray:
+        """The gold tag of every piece that is the first of its token, -1 for the others."""
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        as_bio = {"U": "B", "L": "I"}
+        gold = np.full(len(pieces), -1)
+        has_piece, first = _first_pieces(example.predicted, pieces)
+        for i, tag in enumerate(example.get_aligned_ner()):
+            if tag and has_piece[i]:
+                gold[first[i]] = index.get(as_bio.get(tag[0], tag[0]) + tag[1:], -1)
+        return gold
+
+    def _gold_by_piece(self, example: Example, pieces: Pieces) -> np.ndarray:
+        """The gold tag of every piece, -1 where it is not known. A piece with characters of an entity is part
+        of it."""
+        reference = example.reference
+        if reference.text != example.predicted.text:
+            raise ValueError(
+                f"An example of '{self.name}' has two different texts: {reference.text[:40]!r} and"
+                f' {example.predicted.text[:40]!r}. Set `pooling = "first"`, or make the texts the same.'
+            )
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        gold = np.zeros(len(pieces), dtype=int)
+        for token in reference:
+            if not token.ent_iob:
+                gold[(pieces.starts < token.idx + len(token)) & (pieces.ends > token.idx)] = -1
+        for ent in reference.ents:
+            inside = (pieces.starts < ent.end_char) & (pieces.ends > ent.start_char)
+            gold[inside] = index.get(f"I-{ent.label_}", -1)
+            gold[inside & (pieces.starts <= ent.start_char)] = index.get(f"B-{ent.label_}", -1)
+        return gold
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): Strict precision, recall and F-score, as of spaCy's own NER."""
@@ -305,37 +425,83 @@ class TokenClassifier(TrainablePipe):
         self.model.layers[1].shims[0]._model = module.to(device)
 
     def _load(self, name: str) -> Any:
-        """Load a token classifier for the labels and its tokenizer, safetensors only, without remote code."""
-        transformers = _import_transformers()
+        """Load a token classifier for the labels and its tokenizer, safetensors only, without remote code.
+        With a `base`, the folder has only what was trained: the rest is the base's."""
+        transformers = require_transformers(PURPOSE)
+        base = self.cfg.get("base", "")
         tags = dict(enumerate(self.tags))
         try:
-            self.model.layers[0].attrs["tokenizer"] = transformers.AutoTokenizer.from_pretrained(
-                name, use_fast=True
-            )
-            return transformers.AutoModelForTokenClassification.from_pretrained(
-                name,
-                id2label=tags,
-                label2id={tag: i for i, tag in tags.items()},
-                ignore_mismatched_sizes=True,  # a head for other labels is replaced
-                use_safetensors=True,
-                torch_dtype="float32",
-            )
+            with quiet():
+                folder = encoder_folder(base or name)
+                self.model.layers[0].attrs["tokenizer"] = load_tokenizer(folder)
+                module = transformers.AutoModelForTokenClassification.from_pretrained(
+                    folder,
+                    id2label=tags,
+                    label2id={tag: i for i, tag in tags.items()},
+                    ignore_mismatched_sizes=True,  # a head for other labels is replaced
+                    use_safetensors=True,
+                    torch_dtype="float32",
+                )
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"The encoder '{name}' cannot be loaded: {error}\nGive `encoder` of '{self.name}' the name of"
-                " a model on the Hugging Face Hub, or, without a network, the path of a folder with"
-                " config.json, model.safetensors and tokenizer.json."
-            ) from error
+            raise cannot_load(name, str(error), f"`encoder` of '{self.name}'") from error
+        if base and name != base:
+            _load_trained(module, Path(name))
+        return module
 
     def _save(self, path: Path) -> None:
         import torch
+        from safetensors.torch import save_file
 
         weights = {
             name: tensor.half() if tensor.dtype == torch.float32 else tensor
             for name, tensor in self._module.state_dict().items()
         }
+        if self.cfg["base"]:
+            trained = {name for name, weight in self._module.named_parameters() if weight.requires_grad}
+            path.mkdir(parents=True, exist_ok=True)
+            weights = {name: tensor.contiguous() for name, tensor in weights.items() if name in trained}
+            save_file(weights, path / WEIGHTS, metadata={"format": "pt"})
+            return
         self._module.save_pretrained(path, state_dict=weights, safe_serialization=True)
         self.model.layers[0].attrs["tokenizer"].save_pretrained(path)
+
+
+def _load_trained(module: Any, folder: Path) -> None:
+    """Put the weights in a folder in their places. What it does not have stays as it is, and untrained."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / WEIGHTS)
+    shapes = {name: weight.shape for name, weight in module.named_parameters()}
+    wrong = sorted(name for name, weight in weights.items() if shapes.get(name) != weight.shape)
+    # A head for other labels is replaced, as transformers does it.
+    wrong = [name for name in wrong if module.base_model_prefix in name.split(".") or name not in shapes]
+    if wrong:
+        raise ValueError(
+            f"The weights in {folder} do not fit the encoder: {', '.join(wrong[:3])}. They were trained on"
+            " another one: train them anew."
+        )
+    module.load_state_dict(
+        {name: weight.float() for name, weight in weights.items() if shapes[name] == weight.shape},
+        strict=False,
+    )
+    for name, weight in module.named_parameters():
+        weight.requires_grad_(name in weights)
+
+
+def _freeze(module: Any, layers: int, encoder: str) -> None:
+    """Leave an encoder's embeddings and lowest layers as they are. 0 layers: nothing is frozen."""
+    import torch
+
+    if not layers:
+        return
+    base = module.base_model
+    stack = next((part for part in base.modules() if isinstance(part, torch.nn.ModuleList)), None)
+    if stack is None or not layers < len(stack):
+        raise ValueError(
+            f"`frozen_layers` is {layers}, but the encoder '{encoder}' has {len(stack or ())} layers."
+        )
+    for part in (getattr(base, "embeddings", module.get_input_embeddings()), *stack[:layers]):
+        part.requires_grad_(False)
 
 
 def decode(scores: np.ndarray) -> list[int]:
@@ -362,9 +528,64 @@ def decode(scores: np.ndarray) -> list[int]:
     return tags[::-1]
 
 
-def _build_model(cfg: dict[str, Any], fp16: bool) -> Model[list[Doc], Floats2d]:
-    """docs -> windows of word pieces -> scores, (tokens of all docs, tags)."""
-    _import_transformers()
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+
+def _edges(doc: Doc) -> tuple[np.ndarray, np.ndarray]:
+    """Characters at which the tokens of a doc start and end."""
+    starts = np.array([token.idx for token in doc], dtype=int)
+    return starts, starts + np.array([len(token) for token in doc], dtype=int)
+
+
+def _first_pieces(doc: Doc, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
+    """For every token whether a piece begins in it, and the number of the first that does."""
+    starts, ends = _edges(doc)
+    first = np.searchsorted(pieces.starts, starts, side="left")
+    return first < np.searchsorted(pieces.starts, ends, side="left"), first
+
+
+def _first(doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first piece of a token tells its tag.
+
+    RETURNS (Tuple[ndarray, ndarray]): For every token whether it has a piece of its own, and its
+        probabilities, shape (tokens, tags).
+    """
+    has_piece, first = _first_pieces(doc, pieces)
+    by_token = np.zeros((len(doc), probabilities.shape[1]), dtype="float32")
+    by_token[has_piece] = probabilities[first[has_piece]]
+    return has_piece, by_token
+
+
+def _mean(doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pieces that share characters with a token tell, in the mean, what it is part of. Whether it begins
+    there is told by the first of them.
+
+    RETURNS (Tuple[ndarray, ndarray]): As of `_first`.
+    """
+    starts, ends = _edges(doc)
+    first = np.searchsorted(pieces.ends, starts, side="right")
+    last = np.searchsorted(pieces.starts, ends, side="left")
+    has_piece = (first < last) & np.array([not token.is_space for token in doc])
+    first, last, starts = first[has_piece], last[has_piece], starts[has_piece]
+    sums = np.concatenate(
+        [np.zeros((1, probabilities.shape[1])), probabilities.cumsum(axis=0, dtype="float64")]
+    )
+    mean = (sums[last] - sums[first]) / (last - first)[:, None]
+    begins, inside = probabilities[first, 1::2], probabilities[first, 2::2]
+    share = begins / (begins + inside + 1e-9)
+    share[pieces.starts[first] < starts] = _CUT_PIECE_BEGINS
+    label = mean[:, 1::2] + mean[:, 2::2]
+    mean[:, 1::2], mean[:, 2::2] = label * share, label * (1 - share)
+    by_token = np.zeros((len(doc), probabilities.shape[1]), dtype="float32")
+    by_token[has_piece] = mean
+    return has_piece, by_token
+
+
+def _build_model(cfg: dict[str, Any], fp16: bool) -> Model[list[Doc], Scores]:
+    """docs -> windows of word pieces -> scores of the tags of each piece."""
+    require_transformers(PURPOSE)
     from thinc.api import PyTorchGradScaler, PyTorchWrapper_v3
 
     return chain(
@@ -394,43 +615,17 @@ def make_windows(docs: Sequence[Doc], tokenizer: Any, *, casing: bool, max_lengt
     max_length (int): Word pieces per window.
     RETURNS (Windows): The windows.
     """
-    batch = tokenizer(
-        [doc.text for doc in docs],
-        truncation=True,
-        max_length=max_length,
-        stride=max_length // 4,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        padding=True,
-        return_tensors="pt",
-    )
-    windows = batch.pop("overflow_to_sample_mapping").tolist()
-    offsets = batch.pop("offset_mapping").tolist()
-    lengths = batch["attention_mask"].sum(dim=1).tolist()
-    starts = np.cumsum([0, *(len(doc) for doc in docs)])
-    rows = np.zeros(starts[-1], dtype=int)
-    columns = np.zeros(starts[-1], dtype=int)
-    # Of a token in two windows, the place with more context around it counts.
-    context = np.full(starts[-1], -1)
+    texts = [readable(doc.text, doc.lang_) for doc in docs]
+    inputs, pieces = split(texts, tokenizer, max_length)
     if casing:
-        types = batch["token_type_ids"] = batch["input_ids"].new_zeros(batch["input_ids"].shape)
-    for row, (sample, pieces) in enumerate(zip(windows, offsets, strict=True)):
-        doc = docs[sample]
-        token = 0
-        last = -1
-        for column, (start, end) in enumerate(pieces):
-            if start == end:
-                continue
-            while token < len(doc) - 1 and doc[token + 1].idx <= start:
-                token += 1
-            if casing:
-                types[row, column] = _case(doc[token].text)
-            position = starts[sample] + token
-            around = min(column, lengths[row] - 1 - column)
-            if token != last and around > context[position]:
-                rows[position], columns[position], context[position] = row, column, around
-            last = token
-    return Windows(dict(batch), rows.tolist(), columns.tolist())
+        inputs["token_type_ids"] = inputs["input_ids"].new_zeros(inputs["input_ids"].shape)
+        for doc, places in zip(docs, pieces, strict=True):
+            cases = np.array([_case(token.text) for token in doc], dtype=int)
+            tokens = np.searchsorted(_edges(doc)[0], places.starts, side="right") - 1
+            inputs["token_type_ids"][places.rows, places.columns] = inputs["input_ids"].new_tensor(
+                cases[tokens]
+            )
+    return Windows(inputs, pieces)
 
 
 def _case(text: str) -> int:
@@ -453,16 +648,16 @@ def _convert_inputs(
 
 def _convert_outputs(
     model: Model[Any, Any], inputs_outputs: tuple[Windows, Any], is_train: bool
-) -> tuple[Floats2d, Callable[[Floats2d], ArgsKwargs]]:
+) -> tuple[Scores, Callable[[Floats2d], ArgsKwargs]]:
     windows, outputs = inputs_outputs
-    scores = outputs.logits[windows.rows, windows.columns].float()
-    has_piece = scores.new_tensor([[column > 0] for column in windows.columns])
-    scores = scores * has_piece  # without a piece, all tags are as good
+    rows = np.concatenate([pieces.rows for pieces in windows.pieces])
+    columns = np.concatenate([pieces.columns for pieces in windows.pieces])
+    tags = outputs.logits[rows, columns].float()
 
     def backprop(gradient: Floats2d) -> ArgsKwargs:
-        return ArgsKwargs(args=((scores,),), kwargs={"grad_tensors": xp2torch(gradient)})
+        return ArgsKwargs(args=((tags,),), kwargs={"grad_tensors": xp2torch(gradient)})
 
-    return cast(Floats2d, torch2xp(scores.detach())), backprop
+    return Scores(cast(Floats2d, torch2xp(tags.detach())), windows.pieces), backprop
 
 
 def _fill(doc: Doc, tags: Sequence[str | None]) -> list[str]:
@@ -480,12 +675,13 @@ def _fill(doc: Doc, tags: Sequence[str | None]) -> list[str]:
     return filled
 
 
-def _spans(doc: Doc, tags: Sequence[str]) -> Iterator[Span]:
+def _runs(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Start, end and label of every entity in valid BIO tags."""
     start = 0
     for i, tag in enumerate([*tags, "O"]):
         if not tag.startswith("I-"):
             if i and tags[start] != "O":
-                yield Span(doc, start, i, label=tags[start][2:])
+                yield start, i, tags[start][2:]
             start = i
 
 
@@ -500,14 +696,3 @@ def _add_cases(module: Any, encoder: str) -> None:
             weights, freeze=False
         )
         module.config.type_vocab_size = _CASES
-
-
-def _import_transformers() -> Any:
-    try:
-        import torch  # noqa: F401
-        import transformers
-    except ImportError as error:
-        raise ImportError(
-            "'eat_token_classifier' needs PyTorch and transformers: pip install 'spacy-eat[embedded]'"
-        ) from error
-    return transformers

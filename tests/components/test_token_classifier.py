@@ -13,8 +13,16 @@ from thinc.api import Config
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
 
-from spacy_eat.components.token_classifier import TokenClassifier, _fill, decode, make_windows  # noqa: E402
+from spacy_eat.components import token_classifier  # noqa: E402
+from spacy_eat.components.token_classifier import (  # noqa: E402
+    TokenClassifier,
+    _fill,
+    _first_pieces,
+    decode,
+    make_windows,
+)
 
 TEXTS = [
     ("Ann met Bob in Rome.", [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "LOC")]),
@@ -113,17 +121,24 @@ def test_long_docs_are_read_in_windows(nlp):
     windows = make_windows([doc], tokenizer, casing=False, max_length=48)
     count, length = windows.inputs["input_ids"].shape
     assert length == 48 and count > 6
-    firsts = windows.inputs["input_ids"][windows.rows, windows.columns].tolist()
+    (pieces,) = windows.pieces
+    has_piece, first = _first_pieces(doc, pieces)
+    assert has_piece.all()
+    firsts = windows.inputs["input_ids"][pieces.rows[first], pieces.columns[first]].tolist()
     assert tokenizer.convert_ids_to_tokens(firsts) == [token.text[0] for token in doc]
     # Away from the ends of the doc, no token is read at the edge of a window.
-    assert all(5 < column < 42 for column in windows.columns[15:-15])
+    assert all(5 < column < 42 for column in pieces.columns[first][15:-15])
 
 
 def test_cases_are_told(nlp):
     tokenizer = nlp.get_pipe("ner").model.layers[0].attrs["tokenizer"]
     windows = make_windows([nlp.make_doc("ann Ann ANN aNn . A")], tokenizer, casing=True, max_length=48)
-    types = windows.inputs["token_type_ids"][windows.rows, windows.columns]
-    assert types.tolist() == [0, 1, 2, 3, 0, 1]
+    (pieces,) = windows.pieces
+    types = windows.inputs["token_type_ids"][pieces.rows, pieces.columns]
+    words = ["ann", "Ann", "ANN", "aNn", ".", "A"]
+    assert types.tolist() == [
+        kind for word, kind in zip(words, (0, 1, 2, 3, 0, 1), strict=True) for _ in word
+    ]
 
 
 def test_tokens_without_known_gold_do_not_count(nlp):
@@ -134,8 +149,9 @@ def test_tokens_without_known_gold_do_not_count(nlp):
     )
     example = Example(predicted, reference)
     _, gradient = ner.get_loss([example], ner.model.predict([predicted]))
-    assert not gradient[0].any()
-    assert gradient[1].any()
+    assert not gradient[:6].any()  # the letters of AnnBob
+    assert gradient[6].any()
+    assert not gradient[7:].any()  # only the first piece of a token counts
 
 
 def test_entities_that_are_there_stay(nlp):
@@ -144,16 +160,132 @@ def test_entities_that_are_there_stay(nlp):
     assert found(nlp.get_pipe("ner")(doc)) == [(0, 3, "PER"), (8, 19, "EVENT")]
 
 
-def test_tokens_within_a_word_piece_go_with_it(nlp, tmp_path):
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A tokenizer whose pieces are words, also Chinese ones."""
+    folder = tmp_path_factory.mktemp("words")
+    vocab = {piece: i for i, piece in enumerate(["[UNK]", "ann", "met", "在", "北京", "大", "学", "bob"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([(p, -1.0) for p in vocab], unk_id=0))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), unk_token="[UNK]", pad_token="[UNK]"
+    )
+
+
+def test_tokens_within_a_word_piece_go_with_it(nlp, words):
     """Where pieces are words and tokens are characters, only the first character of a word has a piece."""
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ann", "met"]
-    (tmp_path / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
-    tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"))
-    doc = Doc(nlp.vocab, words=list("Annmet"), spaces=[False, False, True, False, False, False])
-    windows = make_windows([doc], tokenizer, casing=False, max_length=48)
-    assert windows.columns == [1, 0, 0, 2, 0, 0]
+    doc = Doc(nlp.vocab, words=list("annmet"), spaces=[False, False, True, False, False, False])
+    (pieces,) = make_windows([doc], words, casing=False, max_length=48).pieces
+    has_piece, first = _first_pieces(doc, pieces)
+    assert has_piece.tolist() == [True, False, False, True, False, False]
+    assert first[has_piece].tolist() == [0, 1]
     assert _fill(doc, ["B-PER", None, None, "O", None, None]) == ["B-PER", "I-PER", "I-PER", "O", "O", "O"]
     assert _fill(doc, [None, "B-PER", None, "I-PER", None, "B-LOC"])[:1] == ["O"]
+
+
+@pytest.fixture
+def by_mean(nlp):
+    """A component with the tags O, B-LOC, I-LOC, B-ORG, I-ORG."""
+    component = TokenClassifier(nlp.vocab, pooling="mean")
+    component.cfg["labels"] = ["LOC", "ORG"]
+    return component
+
+
+def mean_of(by_mean, words, doc, rows):
+    """What is found where the pieces have these probabilities: {tag: probability, the rest is O}."""
+    (pieces,) = make_windows([doc], words, casing=False, max_length=48).pieces
+    probabilities = np.zeros((len(rows), 5), dtype="float32")
+    for line, row in zip(probabilities, rows, strict=True):
+        for tag, value in row.items():
+            line[by_mean.tags.index(tag)] = value
+        line[0] = 1 - line.sum()
+    return by_mean._find(doc, pieces, probabilities)
+
+
+def test_characters_take_the_tag_of_the_piece_that_covers_them(nlp, words, by_mean):
+    doc = Doc(nlp.vocab, words=list("在北京大学"), spaces=[False] * 5)
+    rows = [{}, {"B-ORG": 0.9}, {"I-ORG": 0.8}, {"I-ORG": 0.7, "I-LOC": 0.2}]
+    (found,) = mean_of(by_mean, words, doc, rows)
+    assert found[:3] == (1, 5, "ORG")
+    assert found.score == pytest.approx(0.7, abs=1e-5)  # that of its least certain token
+
+
+def test_tokens_take_the_mean_of_their_pieces(nlp, words, by_mean):
+    doc = Doc(nlp.vocab, words=["在", "北京大学", "met"], spaces=[False, True, False])
+    # The second piece alone would be O, and cut the name.
+    rows = [{}, {"B-ORG": 0.9}, {"I-ORG": 0.4}, {"I-ORG": 0.8}, {}]
+    (found,) = mean_of(by_mean, words, doc, rows)
+    assert found[:3] == (1, 2, "ORG")
+    assert found.score == pytest.approx(0.7, abs=1e-5)
+    # Two tokens that both begin an entity are two.
+    doc = Doc(nlp.vocab, words=["ann", "met", "bob"])
+    found = mean_of(by_mean, words, doc, [{"B-LOC": 0.9}, {"B-LOC": 0.8, "I-LOC": 0.1}, {"I-LOC": 0.6}])
+    assert [entity[:3] for entity in found] == [(0, 1, "LOC"), (1, 3, "LOC")]
+
+
+def test_gold_by_pieces_whatever_the_tokens(nlp, words, by_mean):
+    text = "在北京大学 met"
+    reference = Doc(nlp.vocab, words=["在", "北京", "大学", "met"], spaces=[False, False, True, False])
+    reference.set_ents([reference.char_span(1, 5, label="ORG")], missing=[reference[3:4]])
+    example = Example(Doc(nlp.vocab, words=["在北京大学", "met"], spaces=[True, False]), reference)
+    assert example.predicted.text == reference.text == text
+    (pieces,) = make_windows([reference], words, casing=False, max_length=48).pieces
+    tags = [by_mean.tags[i] if i >= 0 else None for i in by_mean._gold_by_piece(example, pieces)]
+    assert tags == ["O", "B-ORG", "I-ORG", "I-ORG", None]
+    other = Example(Doc(nlp.vocab, words=["met"]), reference)
+    other.reference = reference
+    with pytest.raises(ValueError, match="two different texts"):
+        by_mean._gold_by_piece(other, pieces)
+
+
+def test_learns_from_characters_and_saves_what_was_trained(nlp, encoder, tmp_path, monkeypatch):
+    """On an encoder that stands for the embedded one: only what was trained is saved, and all comes back."""
+    monkeypatch.setattr(token_classifier, "encoder_folder", lambda name: encoder)
+    pipeline = spacy.blank("zh")
+    config = {
+        "encoder": "embedded",
+        "frozen_layers": 1,
+        "pooling": "mean",
+        "spans_key": "tagger",
+        "max_length": 48,
+    }
+    pipeline.add_pipe("eat_token_classifier", name="ner", config=config)
+    examples = [Example.from_dict(pipeline.make_doc(text), {"entities": ents}) for text, ents in TEXTS]
+    optimizer = pipeline.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    for _ in range(80):
+        pipeline.update(examples, sgd=optimizer)
+    assert [found(pipeline(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
+    doc = pipeline(TEXTS[0][0])
+    assert [span.text for span in doc.spans["tagger"]] == ["Ann", "Bob", "Rome"]
+    scores = doc.spans["tagger"].attrs["scores"]
+    assert scores.shape == (3,) and all(0.5 < score <= 1 for score in scores)
+
+    pipeline.to_disk(tmp_path / "all")
+    assert [file.name for file in (tmp_path / "all/ner/model").iterdir()] == ["model.safetensors"]
+    header = (tmp_path / "all/ner/model/model.safetensors").read_bytes()
+    tensors = set(json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")]))
+    layers = {name.split("layer.")[1][0] for name in tensors if "layer." in name}
+    assert layers == {"1"} and "classifier.weight" in tensors
+    assert not any("embeddings" in name for name in tensors)
+    copy = spacy.load(tmp_path / "all")
+    assert [found(copy(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
+    # What goes on from there begins with what was learnt, and saves the same.
+    more = spacy.blank("zh")
+    more.add_pipe("eat_token_classifier", name="ner", config={**config, "encoder": str(tmp_path / "all/ner")})
+    more.initialize(lambda: examples)
+    assert [found(more(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
+    more.to_disk(tmp_path / "more")
+    assert [file.name for file in (tmp_path / "more/ner/model").iterdir()] == ["model.safetensors"]
+
+
+def test_frozen_layers_are_fewer_than_the_encoder_has(encoder):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("eat_token_classifier", config={"encoder": encoder, "frozen_layers": 2})
+    example = Example.from_dict(nlp.make_doc("Ann"), {"entities": [(0, 3, "PER")]})
+    with pytest.raises(ValueError, match=r"`frozen_layers` is 2.*has 2 layers"):
+        nlp.initialize(lambda: [example])
 
 
 def test_white_space_is_no_end_of_an_entity(nlp):

