@@ -16,7 +16,8 @@ import spacy
 from spacy.language import Language
 from spacy.scorer import PRFScore
 
-from spacy_eat.corpora import LABELS, Record, Span, read, uner_names
+from spacy_eat.corpora import Record, label_table, read, uner_names
+from spacy_eat.types import Span
 
 DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SETS = {"UNER EWT dev": "en_ner/uner_ewt_dev.iob2", "PUD half": "gold/en_pud_half.iob2"}
@@ -38,12 +39,12 @@ def score(nlp: Language, records: list[Record]) -> tuple[PRFScore, float]:
     start = time.perf_counter()
     docs = list(nlp.pipe(texts, batch_size=256))
     seconds = time.perf_counter() - start
-    scores = PRFScore()
+    scores, labels = PRFScore(), label_table("auto")
     for record, doc in zip(records, docs, strict=True):
         spans = [
             Span(ent.start_char, ent.end_char, label)
             for ent in doc.ents
-            if (label := LABELS.get(ent.label_)) is not None
+            if (label := labels.get(ent.label_)) is not None
         ]
         found = uner_names(Record(doc.text, tuple(spans))).spans
         scores.score_set(set(found or ()), set(record.spans or ()))

@@ -1,4 +1,4 @@
-"""From the formats of assets/data to spaCy's, with the labels PER, LOC, ORG (`spacy_eat.corpora.LABELS`):
+"""From the formats of assets/data to spaCy's, with the labels PER, LOC, ORG (`spacy_eat/corpora/schemas`):
 
 corpus/en_{train,dev}.spacy        to train the English NER on, and to choose its checkpoint
 corpus/gold/{lang}_{name}.spacy    for scoring only

@@ -14,8 +14,9 @@ from pathlib import Path
 import spacy
 from wasabi import msg
 
-from spacy_eat.cli.evaluate import evaluate, report
 from spacy_eat.corpora import read
+from spacy_eat.evaluation.report import report
+from spacy_eat.evaluation.run import evaluate
 
 TRAINING, GOLD, METRICS = Path("training"), Path("corpus/gold"), Path("metrics")
 

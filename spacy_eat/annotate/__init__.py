@@ -2,23 +2,16 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
 
-from .annotator import (
-    Annotator,
-    Done,
-    PipelineError,
-    Settings,
-    guess_language,
-    load_pipeline,
-    to_fields,
-    usage_of,
-)
+from ..pipelines import PipelineError, guess_language, load_pipeline, usage_of
+from .annotator import Annotator, Done, Settings, to_fields
 from .engines import Engine, here, processes
 from .journal import Journal, Result, locked
 from .outputs import finish, journal_for
@@ -47,6 +40,10 @@ __all__ = [
 
 Mode = Literal["new", "overwrite", "resume", "retry"]
 
+# Docs in a row that may fail for one reason before a run stops: what is wrong is then not with them.
+PATIENCE = 16
+FIRST = 100  # records that are looked at before a run begins
+
 
 @dataclass
 class Summary:
@@ -55,8 +52,9 @@ class Summary:
     annotated, failed (int): Records of this run.
     before (int): Records that were done when it began.
     seconds (float): Wall time, loading the pipeline included.
-    usage (Counter[str]): What the LLM was asked for, by the fields of `Usage`.
     side_file (Path): Where the failed records are, if there are any.
+    usage (Counter[str]): What the LLM was asked for, by the fields of `Usage`.
+    error (Optional[str]): Of the first record that failed.
     """
 
     annotated: int
@@ -65,6 +63,7 @@ class Summary:
     seconds: float
     side_file: Path
     usage: Counter[str] = field(default_factory=Counter)
+    error: str | None = None
 
 
 def annotate(
@@ -88,8 +87,9 @@ def annotate(
         only the failed records and puts them into their places.
     progress (bool): Show a progress bar.
     RETURNS (Summary): What was done.
-    RAISES (InputError, PipelineError): If a file cannot be used, or if whole
-        batches fail for one reason. What was finished stays.
+    RAISES (InputError, PipelineError): If a file cannot be used, or if 16 docs or
+        more in a row, whole batches of them, fail for one reason. What was
+        finished stays.
     """
     began = time.monotonic()
     journal = journal_for(target)
@@ -99,7 +99,10 @@ def annotate(
             raise InputError(f"{path} cannot be input and output")
     if source.is_dir() and source.resolve() == target.resolve().parent:
         raise InputError(f"{target} would be in the input folder")
+    _check_first(Source(source, settings.text_field))
     target.parent.mkdir(parents=True, exist_ok=True)
+    if mode == "retry" and not journal.begun and not target.exists():
+        raise InputError(f"{target} has not been begun: there is nothing to retry")
     if mode == "new" and (journal.begun or (target != journal.path and target.exists())):
         raise InputError(f"{target} has been begun: --resume goes on with it, --overwrite starts again")
     if mode == "overwrite":
@@ -109,10 +112,15 @@ def annotate(
     if target != journal.path and target.exists() and not journal.begun:
         return summary  # a .parquet or .spacy file without failures is complete
 
+    streak: Counter[str] = Counter()
+
     def count(done: Done) -> list[Result]:
-        failed = sum(result.output is None for result in done.results)
-        summary.failed += failed
-        summary.annotated += len(done.results) - failed
+        _check_whether_to_go_on(done.results, streak)
+        failed = [result for result in done.results if result.output is None]
+        if failed and summary.error is None:
+            summary.error = failed[0].error
+        summary.failed += len(failed)
+        summary.annotated += len(done.results) - len(failed)
         summary.usage.update(done.usage)
         cost = {"cost": f"{summary.usage['cost']:.2f}"} if summary.usage["cost"] else {}
         bar.set_postfix(failed=summary.failed, **cost, refresh=False)
@@ -137,6 +145,26 @@ def annotate(
         finish(journal, target, source)
     summary.seconds = time.monotonic() - began
     return summary
+
+
+def _check_whether_to_go_on(results: Sequence[Result], streak: Counter[str]) -> None:
+    """Stop where batch after batch fails for one reason. `streak` counts how often it did."""
+    texts = [result for result in results if result.record.error is None and result.record.text.strip()]
+    reasons = {result.error for result in texts}
+    reason = reasons.pop() if len(reasons) == 1 else None
+    for other in [other for other in streak if texts and other != reason]:
+        del streak[other]
+    if reason is not None:
+        streak[reason] += len(texts)
+        if streak[reason] >= PATIENCE:
+            raise PipelineError(f"{streak[reason]} docs in a row failed for the same reason: {reason}")
+
+
+def _check_first(source: Source) -> None:
+    """Refuse an input whose first records cannot be read, such as with a wrong field for the text."""
+    records = list(islice(read_records(source.path, source.text_field), FIRST))
+    if records and all(record.error for record in records):
+        raise InputError(f"None of the first {len(records)} records can be read. {records[0].error}")
 
 
 def _check_input(journal: Journal, source: Source, finished: int) -> None:

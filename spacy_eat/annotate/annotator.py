@@ -3,16 +3,14 @@
 Every engine (this process, several, a Ray cluster) runs the same `Annotator`.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import import_file
 
-from ..llm.prompts import Usage
+from ..pipelines import load_pipeline, usage_of
 from ..records import install_extensions, sentences_of, set_translation
 from .journal import Result
 from .records import Record, pack, unpack
@@ -21,7 +19,7 @@ from .records import Record, pack, unpack
 class Settings(NamedTuple):
     """What an `Annotator` is made from, wherever it runs.
 
-    pipeline (str): See `load_pipeline`.
+    pipeline (str): See `spacy_eat.pipelines.load_pipeline`.
     code (Optional[Path]): A Python file with registered functions to import first.
     batch_size (int): Docs that go through the pipeline together.
     text_field (str): The field that holds the text.
@@ -38,10 +36,6 @@ class Settings(NamedTuple):
     keep_docs: bool = False
 
 
-class PipelineError(Exception):
-    """The fault is not with the docs: a wrong setting, a server that is down."""
-
-
 class Done(NamedTuple):
     """An annotated batch.
 
@@ -54,7 +48,7 @@ class Done(NamedTuple):
 
 
 class Annotator:
-    """settings (Settings): What to load."""
+    """settings (Settings): What to load. A PipelineError is raised if it cannot be."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -70,7 +64,6 @@ class Annotator:
         RETURNS (Done): A result for each, in order. A record fails if it cannot
             be read, if a component raises for it, or if EAT recorded an error on
             one of its sentences. It never takes another one along.
-        RAISES (PipelineError): If a whole batch (of 16 or more) fails for one reason.
         """
         before = usage_of(self.nlp)
         with self.nlp.memory_zone():  # else the vocab grows with every new word
@@ -100,18 +93,12 @@ class Annotator:
             failed = [s["error"] or s["status"] for s in sentences_of(doc) if s["status"] == "failed"]
             if failed:
                 errors.setdefault(number, "; ".join(dict.fromkeys(failed)))
-        self._check_whether_to_go_on([r for r in records if r.error is None], errors)
         return [
             Result(r, None, errors[r.number])
             if r.number in errors
             else Result(r, self._output(r, docs[r.number]))
             for r in records
         ]
-
-    def _check_whether_to_go_on(self, records: Sequence[Record], errors: dict[int, str]) -> None:
-        reasons = {errors.get(record.number) for record in records}
-        if len(records) >= 16 and len(reasons) == 1 and (reason := reasons.pop()) is not None:
-            raise PipelineError(f"All {len(records)} docs of a batch failed for the same reason: {reason}")
 
     def _make_doc(self, record: Record) -> Doc:
         if record.doc is not None:
@@ -149,67 +136,6 @@ def to_fields(doc: Doc) -> dict[str, Any]:
     for entity, ent in zip(entities, doc.ents, strict=True):
         entity.update(english=ent._.eat_english, score=ent._.eat_score, status=ent._.eat_status)
     return {"entities": entities, "english": " ".join(s["english"] or "" for s in sentences)}
-
-
-def load_pipeline(name: str) -> Language:
-    """Load a pipeline by whatever name people have for it.
-
-    name (str): A package or path as for `spacy.load`; a config file (.cfg), which
-        is assembled as by `spacy assemble`; or a language code such as "zh", for a
-        blank pipeline with the two EAT components as they come.
-    RETURNS (Language): The pipeline.
-    """
-    import spacy
-    from spacy import util
-    from spacy.training.initialize import get_sourced_components
-
-    path = Path(name)
-    if path.suffix == ".cfg":
-        config = util.load_config(path, interpolate=False)
-        nlp = util.load_model_from_config(config, auto_fill=True)
-        sourced = get_sourced_components(config.interpolate())
-        nlp._link_components()
-        with nlp.select_pipes(disable=[*sourced]):
-            nlp.initialize()
-        return nlp
-    if name.isalpha() and len(name) in (2, 3) and not path.exists():
-        nlp = spacy.blank(name)
-        nlp.add_pipe("eat_translator")
-        nlp.add_pipe("eat_entity_aligner")
-        return nlp
-    return spacy.load(name)
-
-
-def usage_of(nlp: Language) -> dict[str, float]:
-    """What the LLMs of a pipeline have spent so far, by the fields of `Usage`.
-
-    nlp (Language): Any pipeline.
-    RETURNS (Dict[str, float]): Sums over its models; zeros for models that do not tell.
-    """
-    found = {id(usage): usage for _, pipe in nlp.pipeline if (usage := _usage_of_component(pipe))}
-    return {f.name: sum(getattr(usage, f.name) for usage in found.values()) for f in fields(Usage)}
-
-
-def _usage_of_component(pipe: Any) -> Usage | None:
-    """What the LLM of a component has spent, or that of its aligner."""
-    models = [getattr(owner, "model", None) for owner in (pipe, getattr(pipe, "aligner", None))]
-    usages = [usage for model in models if isinstance(usage := getattr(model, "usage", None), Usage)]
-    return usages[0] if usages else None
-
-
-def guess_language(texts: Iterable[str]) -> str | None:
-    """Chinese, Japanese or Korean, by their scripts.
-
-    texts (Iterable[str]): Some texts of one language.
-    RETURNS (Optional[str]): "ja" if there is kana, "ko" if there is Hangul, "zh" if
-        there are only Han characters, None if there are none of them.
-    """
-    characters = {char for text in texts for char in text}
-    if any("\u3041" <= char <= "\u30ff" and char != "・" for char in characters):
-        return "ja"
-    if any("\uac00" <= char <= "\ud7a3" for char in characters):
-        return "ko"
-    return "zh" if any("\u4e00" <= char <= "\u9fff" for char in characters) else None
 
 
 def _describe(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 
+from ..pipelines import PipelineError
 from .annotator import Annotator, Done, Settings
 from .records import Record, Source
 
@@ -47,7 +48,7 @@ def processes(settings: Settings, workers: int) -> Engine:
     return run
 
 
-_annotator: Annotator
+_annotator: Annotator | PipelineError
 
 
 def _load_in_process(settings: Settings) -> None:
@@ -60,8 +61,13 @@ def _load_in_process(settings: Settings) -> None:
 
         threading.Thread(target=follow, daemon=True).start()
     global _annotator
-    _annotator = Annotator(settings)
+    try:
+        _annotator = Annotator(settings)
+    except PipelineError as error:  # raised here, it would break the pool without a word
+        _annotator = error
 
 
 def _annotate_in_process(batch: list[Record]) -> Done:
+    if isinstance(_annotator, PipelineError):
+        raise _annotator
     return _annotator(batch)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .annotator import Annotator, Done, PipelineError, Settings
+from ..pipelines import PipelineError
+from .annotator import Annotator, Done, Settings
 from .engines import Engine
 from .journal import Result
 from .records import InputError, Record, Source
@@ -93,7 +94,11 @@ class _Worker:
     """The annotating stage."""
 
     def __init__(self, settings: Settings) -> None:
-        self.annotator = Annotator(settings)
+        self.annotator: Annotator | PipelineError
+        try:
+            self.annotator = Annotator(settings)
+        except PipelineError as error:
+            self.annotator = error
 
     def __call__(self, rows: Table) -> Table:
         return {"done": [self.annotate(json.loads(batch)) for batch in rows["batch"]]}
@@ -101,10 +106,9 @@ class _Worker:
     def annotate(self, batch: Any) -> str:
         if isinstance(batch, dict):
             return json.dumps(batch)
-        try:
-            return json.dumps(self.annotator([Record(*record) for record in batch]))
-        except PipelineError as error:
-            return json.dumps({"pipeline_error": str(error)})
+        if isinstance(self.annotator, PipelineError):
+            return json.dumps({"pipeline_error": str(self.annotator)})
+        return json.dumps(self.annotator([Record(*record) for record in batch]))
 
 
 def _unpack_done(row: str) -> Done:

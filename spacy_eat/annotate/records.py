@@ -1,12 +1,14 @@
 """Reading records: one after the other, whatever the file, the broken ones too."""
 
-import gzip
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..corpora import read_docs, read_jsonl
+from ..corpora.files import read_lines
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -133,47 +135,19 @@ def suffix_of(path: Path) -> str:
     return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str, str | None]]:
-    """Each line with its place and, if it is not UTF-8, an error."""
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    file: IO[bytes]
-    with opener(path, "rb") as file:
-        for n, raw in enumerate(file, 1):
-            where = f"{path.name}, line {n}"
-            raw = raw.rstrip(b"\r\n")
-            if n == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            try:
-                yield where, raw.decode("utf-8"), None
-            except UnicodeDecodeError as error:
-                shown = raw.decode("utf-8", errors="backslashreplace")
-                yield where, shown, f"{where}: not UTF-8 ({error.reason} at byte {error.start + 1})"
-
-
 def _read_txt(path: Path, text_field: str) -> Iterator[Record]:
-    for where, line, error in _lines(path):
-        if error:
-            yield _broken(where, line, error)
-        else:
-            yield Record(0, where, line, {text_field: line})
+    for number, text, error in read_lines(path):
+        where = f"{path.name}, line {number}"
+        yield _broken(where, text, error) if error else Record(0, where, text, {text_field: text})
 
 
 def _read_jsonl(path: Path, text_field: str) -> Iterator[Record]:
-    for where, line, error in _lines(path):
-        if not line.strip():
-            continue
-        fields: Any = None
-        if not error:
-            try:
-                fields = json.loads(line)
-            except (ValueError, RecursionError) as e:
-                error = f"{where}: not JSON ({e})"
-        if not error and not isinstance(fields, dict):
-            error = f"{where}: not a JSON object"
+    for line, fields, error in read_jsonl(path):
+        where = f"{path.name}, line {line.number}"
         if not error and not isinstance(fields.get(text_field), str):
             has = "is not a string" if text_field in fields else "is missing"
-            error = f"{where}: field {text_field!r} {has}"
-        yield _broken(where, line, error) if error else Record(0, where, fields[text_field], fields)
+            error = f"field {text_field!r} {has} (there are: {', '.join(fields) or 'none'})"
+        yield _broken(where, line.text, error) if error else Record(0, where, fields[text_field], fields)
 
 
 def _read_parquet(path: Path, text_field: str) -> Iterator[Record]:
@@ -187,14 +161,13 @@ def _read_parquet(path: Path, text_field: str) -> Iterator[Record]:
         if isinstance(fields[text_field], str):
             yield Record(0, where, fields[text_field], fields)
         else:
-            yield _broken(where, fields, f"{where}: column {text_field!r} is not a string")
+            yield _broken(where, fields, f"column {text_field!r} is not a string")
 
 
 def _read_spacy(path: Path, text_field: str) -> Iterator[Record]:
-    from spacy.tokens import DocBin
     from spacy.vocab import Vocab
 
-    for n, doc in enumerate(DocBin().from_disk(path).get_docs(Vocab()), 1):
+    for n, doc in enumerate(read_docs(path, Vocab()), 1):
         yield Record(0, f"{path.name}, doc {n}", doc.text, {text_field: doc.text}, pack(doc))
 
 
@@ -210,7 +183,7 @@ def unpack(doc: str, vocab: "Vocab") -> "Doc":
 
 
 def _broken(where: str, content: Any, error: str) -> Record:
-    return Record(0, where, "", {"input": content}, error=error)
+    return Record(0, where, "", {"input": content}, error=f"{where}: {error}")
 
 
 def pyarrow() -> tuple[Any, Any]:

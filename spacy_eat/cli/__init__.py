@@ -3,6 +3,7 @@
 import typer
 from spacy.cli._util import app as spacy_app
 
+from ._errors import no_colours_in_files
 from .annotate import annotate_cli
 from .demo import demo_cli
 from .evaluate import evaluate_cli
@@ -11,7 +12,9 @@ from .visualize import visualize_cli
 
 HELP = """Named entities without labelled data: Entity-Aligned Translation (EAT)."""
 
-app = typer.Typer(name="eat", help=HELP, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="eat", help=HELP, no_args_is_help=True, rich_markup_mode=None, callback=no_colours_in_files
+)
 app.command("demo")(demo_cli)
 app.command("annotate")(annotate_cli)
 app.command("evaluate")(evaluate_cli)

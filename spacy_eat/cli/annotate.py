@@ -1,9 +1,13 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
+
+from ._errors import plain_errors
 
 IN_HELP = ".txt (a line is a doc), .jsonl, .jsonl.gz, .parquet, .spacy, or a folder of them"
 PIPELINE_HELP = "Package, path, .cfg or language code (default: by the script of the text)"
@@ -39,34 +43,17 @@ def annotate_cli(
     Annotate a file. Every doc of IN becomes one in OUT, in the same order, or,
     if it failed, a line with its error in OUT.failed.jsonl.
     """
-    from concurrent.futures.process import BrokenProcessPool
-
     from wasabi import msg
 
-    from ..annotate import (
-        InputError,
-        Mode,
-        PipelineError,
-        Settings,
-        annotate,
-        guess_language,
-        here,
-        processes,
-        ray_cluster,
-        read_records,
-    )
+    from ..annotate import Mode, Settings, annotate, here, processes, ray_cluster
 
     modes: dict[Mode, bool] = {"resume": resume, "retry": retry, "overwrite": overwrite}
     chosen: list[Mode] = [mode for mode, wanted in modes.items() if wanted]
     if len(chosen) > 1:
         msg.fail("Use one of --resume, --retry and --overwrite", exits=1)
-    try:
-        if pipeline is None:
-            pipeline = guess_language(record.text for record in islice(read_records(source, text_field), 100))
-            if pipeline is None:
-                msg.fail("No telling the language of the first 100 docs: use --pipeline", exits=1)
+    with plain_errors(), _can_be_continued():
         settings = Settings(
-            str(pipeline),
+            pipeline or _guess(source, text_field),
             code,
             batch_size,
             text_field,
@@ -78,16 +65,12 @@ def annotate_cli(
         else:
             run = processes(settings, workers) if workers > 1 else here(settings)
         summary = annotate(source, target, settings, run, mode=chosen[0] if chosen else "new")
-    except InputError as error:
-        msg.fail(str(error), exits=1)
-    except PipelineError as error:
-        msg.fail(str(error), "Nothing was written for them: mend it, and go on with --resume", exits=1)
-    except BrokenProcessPool:
-        msg.fail(
-            "A worker process died: its error is above, or it ran out of memory. Go on with --resume", exits=1
-        )
-    except KeyboardInterrupt:
-        msg.warn("Interrupted. What is finished is saved: go on with --resume", exits=130)
+    if retry and not (summary.annotated or summary.failed):
+        msg.good(f"No doc of {target} has failed: there is nothing to retry")
+        return
+    remedy = f"They are in {summary.side_file}. Mend what is wrong, and try them again with --retry"
+    if summary.failed and not summary.annotated:
+        msg.fail(f"All {summary.failed} docs failed. The first: {summary.error}", remedy, exits=1)
     rate = summary.annotated / summary.seconds if summary.seconds else 0.0
     msg.good(f"{summary.annotated} docs annotated in {summary.seconds:.1f} s ({rate:.1f} a second): {target}")
     usage = summary.usage
@@ -99,4 +82,44 @@ def annotate_cli(
     if summary.before:
         msg.info(f"{summary.before} docs were finished before")
     if summary.failed:
-        msg.warn(f"{summary.failed} docs failed: {summary.side_file}. Try them again with --retry")
+        msg.warn(f"{summary.failed} docs failed. The first: {summary.error}", remedy)
+
+
+@contextmanager
+def _can_be_continued() -> Iterator[None]:
+    """Say how to go on with a run that stopped on the way."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    from wasabi import msg
+
+    from ..annotate import InputError, PipelineError
+
+    try:
+        yield
+    except InputError as error:
+        msg.fail(str(error), exits=1)
+    except PipelineError as error:
+        msg.fail(str(error), "Mend it, and go on with --resume; --retry tries again what has failed", exits=1)
+    except BrokenProcessPool:
+        remedy = "Its error is above, or it ran out of memory. Go on with --resume"
+        msg.fail("A worker process died", remedy, exits=1)
+    except KeyboardInterrupt:
+        msg.warn("Interrupted. What is finished is saved: go on with --resume", exits=130)
+
+
+def _guess(source: Path, text_field: str) -> str:
+    """The language of the first texts."""
+    from ..annotate import InputError, guess_language, read_records
+
+    records = list(islice(read_records(source, text_field), 100))
+    texts = [record.text for record in records if record.error is None]
+    if not records:
+        raise InputError(f"{source} has no records")
+    if not texts:
+        raise InputError(f"None of the first {len(records)} records can be read. {records[0].error}")
+    lang = guess_language(texts)
+    if lang is None:
+        raise InputError(
+            f"The script of the first {len(texts)} docs does not tell their language: use --pipeline"
+        )
+    return lang

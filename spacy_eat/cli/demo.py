@@ -2,6 +2,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from ._errors import plain_errors
+
 SENTENCES = {
     "zh": [
         "柳传志于1984年在北京创立了联想集团。",
@@ -27,28 +29,31 @@ def demo_cli(
     """
     from wasabi import msg
 
-    from ..annotate import guess_language, load_pipeline, to_fields
+    from ..annotate import to_fields
+    from ..evaluation.tables import table
+    from ..pipelines import guess_language, load_pipeline
     from ..records import sentences_of
-    from ._table import table
 
     groups: dict[str, list[str]] = {}
     for sentence in text or [s for sentences in SENTENCES.values() for s in sentences]:
         name = pipeline or guess_language([sentence])
         if name is None:
-            msg.fail(f"No telling the language of {sentence!r}: use --pipeline", exits=1)
+            msg.fail(f"The script of {sentence!r} does not tell its language: use --pipeline", exits=1)
         else:
             groups.setdefault(name, []).append(sentence)
-    for name, sentences in groups.items():
-        msg.info(f"Loading pipeline: {name}")
-        nlp = load_pipeline(name)
-        for doc in nlp.pipe(sentences):
-            print(f"\n{doc.text}")
-            for record in sentences_of(doc):
-                print(record["english"] or "")
-                if record["error"]:
-                    msg.fail(record["error"])
-            rows = [
-                (e["text"], e["label"], e.get("english"), e.get("score"), e.get("status"))
-                for e in to_fields(doc)["entities"]
-            ]
-            print(table(rows, ("entity", "label", "English", "score", "status"), right=["score"]))
+    with plain_errors():
+        for name, sentences in groups.items():
+            msg.info(f"Loading pipeline: {name}")
+            nlp = load_pipeline(name)
+            for doc in nlp.pipe(sentences):
+                print(f"\n{doc.text}")
+                for record in sentences_of(doc):
+                    print(record["english"] or "")
+                    if record["error"]:
+                        msg.fail(record["error"])
+                rows = [
+                    (e["text"], e["label"], e.get("english"), e.get("score"), e.get("status"))
+                    for e in to_fields(doc)["entities"]
+                ]
+                header = ("entity", "label", "English", "score", "status")
+                print(table(rows, header, right=["score"]) if rows else "no entities\n")

@@ -1,7 +1,8 @@
 """Readers for annotated and raw text, whatever format it comes in.
 
 Every reader streams `Record`s: a text and the character offsets of its
-entities. What the corpora call their labels is mapped by one table, `LABELS`.
+entities. What the corpora call their labels is mapped by a schema for each, see
+`spacy_eat.corpora.labels`.
 
 What is wrong in a file is either repaired by a rule and counted, or stops the
 reader with a `CorpusError` that names the file, the line and the remedy:
@@ -14,48 +15,22 @@ reader with a `CorpusError` that names the file, the line and the remedy:
   that are not in the table, bytes that are not UTF-8, offsets outside the text.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from spacy.training import Example
 
-# What the labels of all supported corpora become; None: not an entity.
-LABELS: dict[str, str | None] = {
-    # UNER, MSRA, WikiANN, BTC, CoNLL-2003, and early commits of UNER EWT
-    **dict.fromkeys(("PER", "PERS"), "PER"),
-    **dict.fromkeys(("LOC",), "LOC"),
-    **dict.fromkeys(("ORG",), "ORG"),
-    **dict.fromkeys(("OTH", "O", "MISC"), None),
-    # OntoNotes and UD Japanese GSD
-    **dict.fromkeys(("PERSON",), "PER"),
-    **dict.fromkeys(("GPE", "FAC"), "LOC"),
-    **dict.fromkeys(("CARDINAL", "DATE", "EVENT", "LANGUAGE", "LAW", "MONEY", "NORP", "ORDINAL"), None),
-    **dict.fromkeys(("PERCENT", "PRODUCT", "QUANTITY", "TIME", "WORK_OF_ART"), None),
-    **dict.fromkeys(("MOVEMENT", "PET_NAME", "PHONE", "TITLE_AFFIX"), None),
-    # Stockmark
-    **dict.fromkeys(("人名",), "PER"),
-    **dict.fromkeys(("地名", "施設名"), "LOC"),
-    **dict.fromkeys(("法人名", "政治的組織名", "その他の組織名"), "ORG"),
-    **dict.fromkeys(("イベント名", "製品名"), None),
-    # WNUT17 and CrossNER. "misc" is where CrossNER keeps nationalities.
-    **dict.fromkeys(("person", "politician", "writer", "musicalartist", "scientist", "researcher"), "PER"),
-    **dict.fromkeys(("location", "country"), "LOC"),
-    **dict.fromkeys(("corporation", "group", "organisation", "politicalparty", "university", "band"), "ORG"),
-    **dict.fromkeys(("misc", "product", "creative-work", "event", "election", "award", "conference"), None),
-    **dict.fromkeys(("book", "poem", "album", "song", "magazine", "academicjournal"), None),
-    **dict.fromkeys(("literarygenre", "musicgenre", "musicalinstrument", "field", "discipline"), None),
-    **dict.fromkeys(("task", "theory", "algorithm", "metrics", "programlang"), None),
-    **dict.fromkeys(("astronomicalobject", "chemicalcompound", "chemicalelement", "enzyme", "protein"), None),
-}
+from ..types import Span
+from .files import CorpusError, read_docs, read_jsonl, read_lines
+from .labels import Labels, label_table
 
 # UNER's guidelines leave these out of a name; other English corpora do not.
 _NOT_OF_THE_NAME = re.compile(
@@ -68,22 +43,6 @@ _BEGINS = frozenset("BSU")
 _CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _NO_SPACE_BEFORE = re.compile(r"[.,;:!?)\]}%…”’]+|['’](?:s|re|ve|ll|d|m)|n['’]t", re.IGNORECASE)
 _NO_SPACE_AFTER = re.compile(r"[(\[{$£€“‘]+")
-
-
-class CorpusError(ValueError):
-    """A corpus that cannot be read. The message names file, line and remedy."""
-
-    def __init__(self, path: Path, line: int | None, problem: str, remedy: str) -> None:
-        where = str(path) if line is None else f"{path}:{line}"
-        super().__init__(f"{where}: {problem}. {remedy}")
-
-
-class Span(NamedTuple):
-    """start_char, end_char (int): Characters of the text, half open."""
-
-    start_char: int
-    end_char: int
-    label: str
 
 
 @dataclass(frozen=True)
@@ -112,20 +71,27 @@ class _Lines:
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
-        with self.path.open("rb") as file:  # bytes: only "\n" ends a line, and a bad one can be named
-            for self.number, line in enumerate(file, 1):
-                try:
-                    yield line.decode("utf-8-sig" if self.number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise self.error(
-                        f"byte {line[error.start]:#04x} is not UTF-8",
-                        "Convert the file, for example with `iconv -f gb18030 -t utf-8`; if only some"
-                        " lines are affected, it mixes encodings",
-                    ) from error
+        for line in read_lines(self.path):
+            self.number = line.number
+            self.check(line.error)
+            yield line.text
+
+    def check(self, error: str | None) -> None:
+        """RAISES (CorpusError): If there is an error."""
+        if error and "UTF-8" in error:
+            remedy = (
+                "Convert the file, for example with `iconv -f gb18030 -t utf-8`; if only some lines are"
+                " affected, it mixes encodings"
+            )
+            raise self.error(error, remedy)
+        if error:
+            raise self.error(f"not a record ({error})", _JSONL)
 
     def error(self, problem: str, remedy: str) -> CorpusError:
         return CorpusError(self.path, self.number, problem, remedy)
 
+
+_JSONL = 'A line is {"text": ..., "entities": [{"span": [start, end], "type": ...}]}'
 
 # A reader of one format: lines, language, counts -> records with the labels of the corpus.
 _Reader = Callable[[_Lines, str | None, Counter[str]], Iterator[Record]]
@@ -135,17 +101,19 @@ def read(
     path: str | Path,
     *,
     lang: str | None = None,
-    labels: Mapping[str, str | None] | None = LABELS,
+    labels: str | Labels | None = "auto",
     counts: Counter[str] | None = None,
 ) -> Iterator[Record]:
     """Stream the records of a corpus.
 
-    path (Union[str, Path]): UNER .iob2, two-column BIO (.bio, .conll and others), .jsonl (Stockmark's,
-        or spans as `start`, `end`, `label`), .spacy, or .txt with one text a line. See `detect_format`.
+    path (Union[str, Path]): UNER .iob2, two-column BIO (.bio, .conll and others), KLUE's .tsv, .jsonl
+        (Stockmark's, or spans as `start`, `end`, `label`), .spacy, or .txt with one text a line. See
+        `detect_format`.
     lang (Optional[str]): Language code. It only decides how BIO columns are joined: Chinese, Japanese and
         Thai without spaces. None: by the script of the sentence.
-    labels (Optional[Mapping[str, Optional[str]]]): What a label becomes, None: not an entity. A label that
-        is not there is an error. If None, the labels stay as they are.
+    labels (Optional[Union[str, Mapping[str, Optional[str]]]]): What the labels become: "auto" (by the
+        schema that has them), the name of a schema, or a table with None for what is no entity. A label
+        that is not there is an error. If None, the labels stay as they are.
     counts (Optional[Counter]): Where what was read ("records", "entities") and repaired ("repaired",
         "empty", "overlapping") is added up.
     YIELDS (Record): The records in the order of the file.
@@ -154,14 +122,15 @@ def read(
     path = Path(path)
     counts = Counter() if counts is None else counts
     lines = _Lines(path)
+    table = None if labels is None else label_table(labels)
     for record in _READERS[detect_format(path)](lines, lang, counts):
         if not record.text.strip():
             counts["empty"] += 1
             continue
         spans = record.spans
         if spans is not None:
-            if labels is not None:
-                spans = tuple(_relabel(spans, labels, lines))
+            if table is not None:
+                spans = tuple(_relabel(spans, table, lines))
             record = replace(record, spans=_without_overlaps(spans, counts))
             counts["entities"] += len(record.spans or ())
         counts["records"] += 1
@@ -172,7 +141,7 @@ def detect_format(path: Path) -> str:
     """Tell the format of a corpus from its name and, for column files, from its first row.
 
     path (Path): The file.
-    RETURNS (str): "iob2", "bio", "jsonl", "spacy" or "txt".
+    RETURNS (str): "iob2", "bio", "klue", "jsonl", "spacy" or "txt".
     RAISES (CorpusError): If there is no such file, or its format is not known.
     """
     if not path.is_file():
@@ -185,6 +154,8 @@ def detect_format(path: Path) -> str:
     if suffix in (".iob2", ".iob", ".bio", ".conll", ".tsv"):
         lines = _Lines(path)
         row = next((line for line in lines if line.strip() and not line.startswith("# ")), "")
+        if row.startswith("##"):
+            return "klue"
         return "iob2" if re.match(r"\d+\t\S+\t[BIO]\b", row) or suffix == ".iob2" else "bio"
     raise CorpusError(
         path,
@@ -203,7 +174,7 @@ def uner_names(record: Record) -> Record:
 
     def cut(span: Span) -> Span:
         match = _NOT_OF_THE_NAME.match(record.text, span.start_char, span.end_char)
-        return span._replace(start_char=match.end()) if match and match.end() < span.end_char else span
+        return replace(span, start_char=match.end()) if match and match.end() < span.end_char else span
 
     return record if record.spans is None else replace(record, spans=tuple(map(cut, record.spans)))
 
@@ -247,35 +218,6 @@ def to_examples(records: Iterable[Record], nlp: Language) -> Iterator[Example]:
         yield Example(nlp.make_doc(gold.text), gold)
 
 
-def convert(
-    inputs: Iterable[str | Path],
-    output: str | Path,
-    *,
-    lang: str,
-    labels: Mapping[str, str | None] | None = LABELS,
-    uner: bool = False,
-    nlp: Language | None = None,
-) -> Counter[str]:
-    """Convert corpora of any format into one `.spacy` file.
-
-    inputs (Iterable[Union[str, Path]]): The corpora, one after the other.
-    output (Union[str, Path]): The `.spacy` file; its folder is made.
-    lang (str): Language code of the corpora.
-    labels (Optional[Mapping[str, Optional[str]]]): See `read`.
-    uner (bool): Cut English names to UNER's guidelines, see `uner_names`.
-    nlp (Optional[Language]): Whose tokenizer to use. If None, the language's default one.
-    RETURNS (Counter): See `read`.
-    """
-    counts: Counter[str] = Counter()
-    records = chain.from_iterable(read(path, lang=lang, labels=labels, counts=counts) for path in inputs)
-    docs = DocBin(store_user_data=True)
-    for doc in to_docs(map(uner_names, records) if uner else records, nlp or spacy.blank(lang)):
-        docs.add(doc)
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    docs.to_disk(output)
-    return counts
-
-
 def _read_iob2(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterator[Record]:
     """UNER: rows "index, token, tag, ...", the text in `# text =`, the id in `# sent_id =`."""
     for comments, rows in _sentences(lines, counts):
@@ -316,35 +258,54 @@ def _read_bio(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterator
         yield Record(text, _decode(columns, offsets, lines, counts), comments.get("sent_id"))
 
 
+def _read_klue(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterator[Record]:
+    """KLUE: rows "character, tag", spaces too; comments "## key\ttext with its entities"."""
+    for is_empty, block in groupby(lines, key=lambda line: not line):
+        if is_empty:
+            continue
+        columns, identifier = [], None
+        for line in block:
+            if line.startswith("##"):
+                identifier = line.removeprefix("##").strip().split("\t")[0]
+                continue
+            character, _, tag = line.partition("\t")
+            if len(character) != 1 or not tag:
+                raise lines.error(
+                    f"the columns are {line.split(chr(9))}",
+                    "Expected a character and its tag, separated by a tab",
+                )
+            columns.append(_Token(lines.number, character, tag))
+        if columns:
+            offsets = [(i, i + 1) for i in range(len(columns))]
+            text = "".join(token.text for token in columns)
+            yield Record(text, _decode(columns, offsets, lines, counts), identifier)
+
+
 def _read_jsonl(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterator[Record]:
     """Stockmark: {"text", "entities": [{"name", "span", "type"}]}; or, as spaCy's tools write them, "spans"
     or "ents" with "start", "end" and "label"; or only {"text"}."""
-    for line in lines:
-        if not line.strip():
-            continue
+    for line, data, problem in read_jsonl(lines.path):
+        lines.number = line.number
+        lines.check(problem)
         try:
-            data = json.loads(line)
             text = data["text"]
             entities = next((data[key] for key in ("entities", "spans", "ents") if key in data), None)
             spans = None if entities is None else tuple(_json_span(entity) for entity in entities)
             identifier = data.get("id", data.get("curid"))
             names = [entity.get("name") for entity in entities or () if isinstance(entity, dict)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise lines.error(
-                f"not a record ({type(error).__name__}: {error})",
-                'A line is {"text": ..., "entities": [{"span": [start, end], "type": ...}]}',
-            ) from error
+            raise lines.error(f"not a record ({type(error).__name__}: {error})", _JSONL) from error
         if not isinstance(text, str):
             raise lines.error(f"the text is a {type(text).__name__}", "It must be a string")
         for span in spans or ():
             if not 0 <= span.start_char < span.end_char <= len(text):
                 raise lines.error(
-                    f"{span[:2]} is not within the text", "Offsets are characters, half open, from 0"
+                    f"{span.place} is not within the text", "Offsets are characters, half open, from 0"
                 )
         for name, span in zip(names, spans or (), strict=False):
             if name is not None and text[span.start_char : span.end_char] != name:
                 raise lines.error(
-                    f"{list(span[:2])} is not '{name}'",
+                    f"{list(span.place)} is not '{name}'",
                     "Offsets are characters, half open, from 0; correct one of both",
                 )
         yield Record(text, spans, None if identifier is None else str(identifier))
@@ -352,13 +313,7 @@ def _read_jsonl(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterat
 
 def _read_spacy(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterator[Record]:
     """A DocBin. Docs without entity annotation have no spans."""
-    try:
-        docs = DocBin().from_disk(lines.path)
-    except Exception as error:  # zlib, msgpack or key errors: whatever the bytes are
-        raise CorpusError(
-            lines.path, None, "not a DocBin", "Write it with `DocBin.to_disk` or `spacy convert`"
-        ) from error
-    for doc in docs.get_docs(spacy.blank(lang or "xx").vocab):
+    for doc in read_docs(lines.path, spacy.blank("xx").vocab):
         spans = tuple(Span(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents)
         identifier = doc.user_data.get("id")
         yield Record(doc.text, spans if doc.has_annotation("ENT_IOB") else None, identifier)
@@ -373,6 +328,7 @@ def _read_txt(lines: _Lines, lang: str | None, counts: Counter[str]) -> Iterator
 _READERS: dict[str, _Reader] = {
     "iob2": _read_iob2,
     "bio": _read_bio,
+    "klue": _read_klue,
     "jsonl": _read_jsonl,
     "spacy": _read_spacy,
     "txt": _read_txt,
@@ -458,7 +414,7 @@ def _decode(
             counts["repaired"] += match["prefix"] not in _BEGINS
             spans.append(Span(start, end, match["label"]))
         else:
-            spans[-1] = spans[-1]._replace(end_char=end)
+            spans[-1] = replace(spans[-1], end_char=end)
         inside = match["prefix"] not in "SUEL"
     return tuple(spans)
 
@@ -476,24 +432,25 @@ def _json_span(entity: Any) -> Span:
     return Span(start, end, label)
 
 
-def _relabel(spans: Iterable[Span], labels: Mapping[str, str | None], lines: _Lines) -> Iterator[Span]:
+def _relabel(spans: Iterable[Span], labels: Labels, lines: _Lines) -> Iterator[Span]:
     for span in spans:
         if span.label not in labels:
             raise CorpusError(
                 lines.path,
                 lines.number or None,
                 f"no mapping for the label '{span.label}' (in the sentence before this line)",
-                "Add it to `labels` (`spacy_eat.corpora.LABELS`), or keep all labels with `labels=None`",
+                "Name a schema or give a table in `labels` (`spacy_eat.corpora.schemas`), or keep all labels"
+                " with `labels=None`",
             )
         label = labels[span.label]
         if label is not None:
-            yield span._replace(label=label)
+            yield replace(span, label=label)
 
 
 def _without_overlaps(spans: Sequence[Span], counts: Counter[str]) -> tuple[Span, ...]:
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start_char - span.end_char, span.start_char)):
-        if all(span.end_char <= other.start_char or other.end_char <= span.start_char for other in kept):
+        if not any(span.overlaps(other) for other in kept):
             kept.append(span)
     counts["overlapping"] += len(spans) - len(kept)
     return tuple(sorted(kept))

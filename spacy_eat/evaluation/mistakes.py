@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from spacy.training import Example
 
 from ..records import sentences_of
-from ..types import EntityRecord, SentenceRecord
-from .scores import Entity, LabelMap, compare, entities_of, positions, squeeze
+from ..types import EntityRecord, SentenceRecord, Span
+from .scores import LabelMap, compare, entities_of, positions, squeeze
 
 # Why a gold entity is not among the predictions. The first rule that holds
 # decides. The last three cannot be seen: there is no telling which English
@@ -95,29 +95,27 @@ def find_mistakes(
     """
     doc = example.predicted
     gold, predicted = compare(example, label_map)
-    lost: dict[Entity, tuple[str, str]] = {}
-    spurious: dict[Entity, tuple[str, str]] = {}
+    lost: dict[Span, tuple[str, str]] = {}
+    spurious: dict[Span, tuple[str, str]] = {}
     text = squeeze(doc.text)
 
-    def blame_rivals(
-        entities: set[Entity], others: set[Entity], found: dict[Entity, tuple[str, str]]
-    ) -> None:
+    def blame_rivals(entities: set[Span], others: set[Span], found: dict[Span, tuple[str, str]]) -> None:
         for entity in entities:
             rivals = sorted(other for other in others if other.overlaps(entity))
-            same = [other for other in rivals if other[:2] == entity[:2]]
+            same = [other for other in rivals if other.place == entity.place]
             for rival in (same or rivals)[:1]:
-                instead = f"{text[rival.start : rival.end]} ({rival.label})"
+                instead = f"{text[rival.start_char : rival.end_char]} ({rival.label})"
                 found[entity] = ("wrong_label" if same else "wrong_boundary", instead)
 
     # Labels that the map leaves out are still labels that stand there.
     blame_rivals(gold - predicted, predicted | entities_of(doc), lost)
     blame_rivals(predicted - gold, gold | entities_of(example.reference), spurious)
 
-    translations: dict[Entity, str] = {}
+    translations: dict[Span, str] = {}
     position = positions(doc.text)
     for sentence in sentences_of(doc):
         start, end = position[sentence["start_char"]], position[sentence["end_char"]]
-        inside = {entity for entity in gold | predicted if start <= entity.start < end}
+        inside = {entity for entity in gold | predicted if start <= entity.start_char < end}
         translations.update(dict.fromkeys(inside, sentence["english"] or ""))
         untouched = sorted(inside & gold - predicted - lost.keys())
         if sentence["status"] != "aligned":
@@ -131,17 +129,22 @@ def find_mistakes(
             if name in names:
                 names.remove(name)
             for other in predicted - gold - spurious.keys():
-                if name.span == other[:2]:
-                    spurious[other] = ("misplaced", f"{name.text} = {text[entity.start : entity.end]}")
+                if name.span == other.place:
+                    spurious[other] = (
+                        "misplaced",
+                        f"{name.text} = {text[entity.start_char : entity.end_char]}",
+                    )
 
     for entity in gold - predicted - lost.keys():
         lost[entity] = ("failed", "no sentence") if sentences_of(doc) else ("unknown", "")
     for entity in predicted - gold - spurious.keys():
         spurious[entity] = ("not_gold", "")
 
-    def listed(found: dict[Entity, tuple[str, str]]) -> list[Mistake]:
+    def listed(found: dict[Span, tuple[str, str]]) -> list[Mistake]:
         return [
-            Mistake(kind, text[e.start : e.end], e.label, instead, doc.text, translations.get(e, ""))
+            Mistake(
+                kind, text[e.start_char : e.end_char], e.label, instead, doc.text, translations.get(e, "")
+            )
             for e, (kind, instead) in sorted(found.items())
         ]
 
@@ -178,7 +181,7 @@ _NOT_NAMES = {"I", *calendar.day_name, *calendar.month_name}
 
 def _spare_names(
     sentence: SentenceRecord,
-    taken: set[Entity],
+    taken: set[Span],
     position: Sequence[int],
     label_map: LabelMap | None,
     english: Sequence[tuple[str, str]] | None,
@@ -210,7 +213,7 @@ def _spare_names(
             for e in tags(start, end)
             if e["start_char"] is not None and e["end_char"] is not None
         ]
-        if not any(Entity(*span, "").overlaps(entity) for span in spans for entity in taken):
+        if not any(Span(*span).overlaps(entity) for span in spans for entity in taken):
             kind = "not_aligned" if tags(start, end) else "not_tagged"
             names.append(_Name(kind, text[start:end], label, spans[0] if spans else None))
     return sorted(names, key=lambda name: name.kind != "not_aligned")

@@ -13,29 +13,22 @@ tokenisation nor the spacing of gold and predicted docs has to agree.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from spacy.scorer import PRFScore
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
+from spacy.tokens import Span as SpacySpan
 from spacy.training import Example
 
 from ..records import get_record, sentences_of
+from ..types import Span
+from .bootstrap import Counts, interval
 
 MIN_SCORES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 LabelMap = Callable[[str], str | None]
-
-
-class Entity(NamedTuple):
-    """start, end (int): Characters of the text that are not whitespace, half open."""
-
-    start: int
-    end: int
-    label: str
-
-    def overlaps(self, other: "Entity") -> bool:
-        return self.start < other.end and other.start < self.end
 
 
 def score_entities(
@@ -51,7 +44,7 @@ def score_entities(
     RETURNS (Dict[str, Any]): ents_p, ents_r, ents_f, ents_per_type; None where
         there is nothing to score.
     """
-    per_type, total, _ = _count(examples, label_map)
+    per_type, total, _, _ = _count(examples, label_map)
     if not len(total):
         return {"ents_p": None, "ents_r": None, "ents_f": None, "ents_per_type": None}
     return {
@@ -71,14 +64,21 @@ def evaluate(
     label_map (Optional[Callable[[str], Optional[str]]]): See `score_entities`.
     seconds (Optional[float]): Wall time of the run.
     RETURNS (Dict[str, Any]): JSON-serialisable: "docs", "strict" (micro average),
-        "labels", "unlabelled", "paper_characters", "coverage", "speed",
-        "boundaries", what the policy for token boundaries changed, and "confidence".
+        "interval" (of its F1, see `spacy_eat.evaluation.bootstrap`), "per_doc" (a
+        digest of each text and its counts, to compare runs), "labels",
+        "unlabelled", "paper_characters", "coverage", "speed", "boundaries", what
+        the policy for token boundaries changed, and "confidence".
     """
     examples = list(examples)
-    per_type, total, unlabelled = _count(examples, label_map)
+    per_type, total, unlabelled, counts = _count(examples, label_map)
     return {
         "docs": len(examples),
         "strict": _prf(total),
+        "interval": interval(counts),
+        "per_doc": {
+            "text": [digest(eg.reference.text) for eg in examples],
+            **{name: [doc[i] for doc in counts] for i, name in enumerate(("tp", "fp", "fn"))},
+        },
         "labels": {label: _prf(score) for label, score in sorted(per_type.items())},
         "unlabelled": _prf(unlabelled),
         "paper_characters": paper_character_f1(
@@ -109,7 +109,7 @@ def confidence(examples: Iterable[Example], label_map: LabelMap | None = None) -
     gold_count = 0
     for example in examples:
         gold, predicted = compare(example, label_map)
-        spans = {entity[:2] for entity in gold}
+        places = {entity.place for entity in gold}
         gold_count += len(gold)
         position = positions(example.predicted.text)
         scores = (
@@ -117,13 +117,13 @@ def confidence(examples: Iterable[Example], label_map: LabelMap | None = None) -
                 (position[ent.start_char], position[ent.end_char]): ent._.eat_score
                 for ent in example.predicted.ents
             }
-            if Span.has_extension("eat_score")
+            if SpacySpan.has_extension("eat_score")
             else {}
         )
         for entity in predicted:
-            score = scores.get(entity[:2])
+            score = scores.get(entity.place)
             if score is not None:
-                scored.append((score, entity[:2] in spans, entity in gold))
+                scored.append((score, entity.place in places, entity in gold))
     if not scored:
         return None
     bins, ece = reliability([(score, right) for score, right, _ in scored])
@@ -215,21 +215,21 @@ def paper_character_f1(
     }
 
 
-def entities_of(doc: Doc, label_map: LabelMap | None = None) -> set[Entity]:
-    """The entities of a doc that have a label under the map."""
+def entities_of(doc: Doc, label_map: LabelMap | None = None) -> set[Span]:
+    """The entities of a doc that have a label under the map, in `squeeze(doc.text)`."""
     position = positions(doc.text)
     labels = {label: label_map(label) if label_map else label for label in {e.label_ for e in doc.ents}}
     return {
-        Entity(position[ent.start_char], position[ent.end_char], label)
+        Span(position[ent.start_char], position[ent.end_char], label)
         for ent in doc.ents
         if (label := labels[ent.label_]) is not None
     }
 
 
-def compare(example: Example, label_map: LabelMap | None = None) -> tuple[set[Entity], set[Entity]]:
+def compare(example: Example, label_map: LabelMap | None = None) -> tuple[set[Span], set[Span]]:
     """The gold entities and the predicted ones, less what cannot be judged.
 
-    RETURNS (Tuple[Set[Entity], Set[Entity]]): Gold, predicted.
+    RETURNS (Tuple[Set[Span], Set[Span]]): Gold, predicted; in the text without its whitespace.
     RAISES (ValueError): If the texts differ in more than whitespace.
     """
     if squeeze(example.predicted.text) != squeeze(example.reference.text):
@@ -237,7 +237,7 @@ def compare(example: Example, label_map: LabelMap | None = None) -> tuple[set[En
     predicted = entities_of(example.predicted, label_map)
     position = positions(example.reference.text)
     unknown = [
-        Entity(position[token.idx], position[token.idx + len(token)], "")
+        Span(position[token.idx], position[token.idx + len(token)])
         for token in example.reference
         if token.ent_iob == 0
     ]
@@ -246,8 +246,13 @@ def compare(example: Example, label_map: LabelMap | None = None) -> tuple[set[En
     return entities_of(example.reference, label_map), predicted
 
 
+def digest(text: str) -> str:
+    """Eight hexadecimal digits that tell a text from others, whatever its whitespace."""
+    return blake2b(squeeze(text).encode("utf-8", "replace"), digest_size=4).hexdigest()
+
+
 def squeeze(text: str) -> str:
-    """The text without its whitespace: what an `Entity` points into."""
+    """The text without its whitespace: what the spans of `compare` point into."""
     return "".join(text.split())
 
 
@@ -259,12 +264,14 @@ def positions(text: str) -> list[int]:
 
 def _count(
     examples: Iterable[Example], label_map: LabelMap | None
-) -> tuple[dict[str, PRFScore], PRFScore, PRFScore]:
-    """Scores per label, over all labels, and regardless of the label."""
+) -> tuple[dict[str, PRFScore], PRFScore, PRFScore, Counts]:
+    """Scores per label, over all labels, and regardless of the label; and the counts of each doc."""
     per_type: dict[str, PRFScore] = defaultdict(PRFScore)
     total, unlabelled = PRFScore(), PRFScore()
+    counts = []
     for example in examples:
         if len(example.reference) and not example.reference.has_annotation("ENT_IOB"):
+            counts.append((0, 0, 0))
             continue
         gold, predicted = compare(example, label_map)
         for label in {e.label for e in gold | predicted}:
@@ -272,8 +279,10 @@ def _count(
                 {e for e in predicted if e.label == label}, {e for e in gold if e.label == label}
             )
         total.score_set(predicted, gold)
-        unlabelled.score_set({e[:2] for e in predicted}, {e[:2] for e in gold})
-    return per_type, total, unlabelled
+        right = len(gold & predicted)
+        counts.append((right, len(predicted) - right, len(gold) - right))
+        unlabelled.score_set({e.place for e in predicted}, {e.place for e in gold})
+    return per_type, total, unlabelled, counts
 
 
 def _prf(score: PRFScore) -> dict[str, Any]:
@@ -300,7 +309,7 @@ def _counts(doc: Doc) -> Counter[str]:
 
 def _names(doc: Doc, label_map: LabelMap | None) -> list[tuple[str, str]]:
     text = squeeze(doc.text)
-    return [(text[e.start : e.end], e.label) for e in sorted(entities_of(doc, label_map))]
+    return [(text[e.start_char : e.end_char], e.label) for e in sorted(entities_of(doc, label_map))]
 
 
 def _characters(text: str, names: Sequence[tuple[str, str]]) -> list[str | None]:

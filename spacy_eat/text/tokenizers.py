@@ -1,10 +1,12 @@
-"""A Japanese tokenizer for texts of any length."""
+"""Tokenizers: a Japanese one for texts of any length, and one that needs no knowledge of the language."""
 
+import unicodedata
 from collections.abc import Callable
 
 from spacy.lang.ja import JapaneseTokenizer
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import DummyTokenizer, get_words_and_spaces
 from spacy.vocab import Vocab
 
 from .sentences import split_text
@@ -65,5 +67,39 @@ def create_japanese_tokenizer(split_mode: str | None = None) -> Callable[[Langua
 
     def make(nlp: Language) -> JapaneseTokenizer:
         return ChunkedJapaneseTokenizer(nlp.vocab, split_mode=split_mode)
+
+    return make
+
+
+class ClusterTokenizer(DummyTokenizer):
+    """A token for each character with the marks that belong to it, for languages that set no words apart."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        self.vocab = vocab
+
+    def __reduce__(self) -> tuple[type, tuple[Vocab]]:
+        return ClusterTokenizer, (self.vocab,)
+
+    def __call__(self, text: str) -> Doc:
+        """Tokenize a text.
+
+        text (str): Any text.
+        RETURNS (Doc): The doc.
+        """
+        clusters: list[str] = []
+        for char in text:
+            if clusters and unicodedata.category(char).startswith("M"):
+                clusters[-1] += char
+            else:
+                clusters.append(char)
+        words, spaces = get_words_and_spaces(clusters, text)
+        return Doc(self.vocab, words=words, spaces=spaces)
+
+
+def create_cluster_tokenizer() -> Callable[[Language], ClusterTokenizer]:
+    """`spacy_eat.ClusterTokenizer.v1`: see `ClusterTokenizer`."""
+
+    def make(nlp: Language) -> ClusterTokenizer:
+        return ClusterTokenizer(nlp.vocab)
 
     return make

@@ -187,7 +187,7 @@ def test_bad_records_are_put_aside_and_named(tmp_path):
     assert [row["where"] for row in failed] == [f"in.jsonl, line {n}" for n in (2, 3, 4, 5, 7, 8, 9, 10)]
     expected = ["line 2: not JSON", "'text' is missing", "'text' is not a string", "not a JSON object"]
     expected += [
-        "line 7: not UTF-8",
+        "line 7: byte 0xb1 is not UTF-8",
         "RuntimeError: the component",
         "TimeoutError: no answer",
         "UnicodeEncodeError",
@@ -207,12 +207,42 @@ def test_what_a_run_has_cost(tmp_path):
 def test_a_server_that_is_down_stops_the_run(tmp_path, monkeypatch):
     """A million docs must not end in the side file for one wrong setting."""
     source, target = write_lines(tmp_path / "in.txt", ["张三"] * 20 + ["败"] * 40), tmp_path / "out.jsonl"
-    with pytest.raises(PipelineError, match=r"All 20 docs of a batch failed .*TimeoutError"):
+    with pytest.raises(PipelineError, match=r"20 docs in a row failed .*TimeoutError"):
         run(source, target, batch_size=20)
     assert len(read_jsonl(target)) == 20 and not (tmp_path / "out.jsonl.failed.jsonl").exists()
     monkeypatch.setenv("SCRIPTED_SERVER_IS_BACK", "1")
     summary = run(source, target, mode="resume", batch_size=20)
     assert (summary.before, summary.annotated, summary.failed) == (20, 40, 0)
+
+
+@pytest.mark.parametrize("batch_size", [3, 16, 50])
+@pytest.mark.parametrize("texts", [["败"] * 48, ["败", "", "败", " "] * 24], ids=["failing", "blank lines"])
+def test_neither_small_batches_nor_blank_lines_hide_that_a_server_is_down(tmp_path, batch_size, texts):
+    source, log = write_lines(tmp_path / "in.txt", texts), tmp_path / "log.txt"
+    with pytest.raises(PipelineError, match=r"\d\d docs in a row failed .*TimeoutError"):
+        run(source, tmp_path / "out.jsonl", batch_size=batch_size, log=log)
+    asked = log.read_text(encoding="utf-8").count("败")
+    assert asked <= max(18, batch_size)
+
+
+def test_some_docs_that_work_are_reason_to_go_on(tmp_path):
+    texts = ["败", "败", "张三"] * 16 + ["毒"] * 12
+    summary = run(write_lines(tmp_path / "in.txt", texts), tmp_path / "out.jsonl")
+    assert (summary.annotated, summary.failed) == (16, 44)
+    assert summary.error == "TimeoutError: no answer"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_nothing_is_removed_for_an_input_that_cannot_be_read(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    source, target = write_input(tmp_path, ".jsonl"), tmp_path / f"out{suffix}"
+    run(source, target)
+    before = target.read_bytes()
+    for mode in ("overwrite", "resume", "retry"):
+        with pytest.raises(InputError, match="field 'body' is missing"):
+            run(source, target, mode=mode, text_field="body")
+    assert target.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -475,19 +505,19 @@ def test_load_pipeline_by_name_path_and_config(tmp_path):
     assert nlp.lang == "zh" and nlp.pipe_names == ["scripted"]
     nlp.to_disk(tmp_path / "model")
     assert load_pipeline(str(tmp_path / "model")).pipe_names == ["scripted"]
-    with pytest.raises(OSError, match="no_such_pipeline"):
+    with pytest.raises(PipelineError, match="no pipeline 'no_such_pipeline'"):
         load_pipeline("no_such_pipeline")
 
 
 def test_given_english_is_not_translated_again(tmp_path, make_nlp, llm):
     llm.names = {"Beijing": "北京", "Obama": "奥巴马"}
-    llm.translations = {"奥巴马走了。": "Obama left."}
+    llm.translations = {"奥巴马走了。": "Obama left.", "奥巴马来了。": "Obama came."}
     make_nlp().to_disk(tmp_path / "pipeline")
     rows = [
         {"source": "他在北京。", "en": "He is in Beijing."},
         {"source": "他在北京。奥巴马走了。", "en": ["He is in Beijing.", "Obama left."]},
         {"source": "奥巴马走了。"},
-        {"source": "奥巴马走了。", "en": " "},
+        {"source": "奥巴马来了。", "en": " "},
         {"source": "他在北京。", "en": 7},
         {"source": "他在北京。", "en": ["One.", "Two."]},
     ]

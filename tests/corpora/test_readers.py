@@ -9,17 +9,18 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_eat.corpora import (
-    LABELS,
     CorpusError,
     Record,
-    Span,
-    convert,
     detect_format,
+    label_table,
     read,
+    read_docs,
+    read_jsonl,
     to_docs,
     to_examples,
     uner_names,
 )
+from spacy_eat.types import Span
 
 IOB2 = """\
 # newdoc id = a
@@ -110,18 +111,60 @@ def test_txt_and_line_separators_within_a_text(tmp_path):
     assert counts == {"records": 2, "empty": 2}
 
 
+def save(path: Path, *corpora: Path) -> Path:
+    docs = [doc for corpus in corpora for doc in to_docs(read(corpus), spacy.blank("en"))]
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    return path
+
+
 def test_spacy_round_trip(tmp_path):
     source = write(tmp_path / "x.iob2", IOB2)
-    counts = convert([source, source], tmp_path / "new" / "x.spacy", lang="en")
-    assert (counts["records"], counts["entities"]) == (2, 4)
-    assert list(read(tmp_path / "new" / "x.spacy")) == [*read(source), *read(source)]
+    assert list(read(save(tmp_path / "x.spacy", source, source))) == [*read(source), *read(source)]
 
 
 def test_docs_without_annotation_stay_without(tmp_path):
-    convert([write(tmp_path / "x.txt", "Ann\n")], tmp_path / "x.spacy", lang="en")
-    (doc,) = DocBin().from_disk(tmp_path / "x.spacy").get_docs(spacy.blank("en").vocab)
+    path = save(tmp_path / "x.spacy", write(tmp_path / "x.txt", "Ann\n"))
+    (doc,) = read_docs(path, spacy.blank("en").vocab)
     assert not doc.has_annotation("ENT_IOB")
-    assert next(read(tmp_path / "x.spacy")).spans is None
+    assert next(read(path)).spans is None
+
+
+KLUE = """\
+## 주석 : ##
+## klue-ner-v1_dev_00000-wikitree\t<박:PS>씨 <신한 은행:OG>
+박\tB-PS
+씨\tO
+ \tO
+신\tB-OG
+한\tI-OG
+ \tI-OG
+은\tI-OG
+행\tI-OG
+
+## klue-ner-v1_dev_00001-wikitree\t<3일:DT>
+3\tB-DT
+일\tI-DT
+"""
+
+
+def test_klue(tmp_path):
+    """A character is a row, spaces too, within names and without."""
+    path = write(tmp_path / "x.tsv", KLUE)
+    assert detect_format(path) == "klue"
+    first, second = read(path)
+    assert (first.text, entities(first)) == ("박씨 신한 은행", [("박", "PER"), ("신한 은행", "ORG")])
+    assert (second.text, entities(second)) == ("3일", [])
+    assert first.id == "klue-ner-v1_dev_00000-wikitree"
+    with pytest.raises(CorpusError, match=r"x\.tsv:4: the columns are \['씨'\]"):
+        list(read(write(tmp_path / "x.tsv", KLUE.replace("씨\tO", "씨"))))
+
+
+def test_one_reader_of_jsonl_puts_what_is_broken_aside(tmp_path):
+    path = write(tmp_path / "x.jsonl", b'\xef\xbb\xbf{"a": "\xe2\x80\xa8"}\r\n\n[1]\n{"a"\n"\xff"\n')
+    rows = list(read_jsonl(path))
+    assert [(row.line.number, row.value) for row in rows] == [(1, {"a": "\u2028"}), (3, {}), (4, {}), (5, {})]
+    assert rows[0].error is None and rows[1].error == "not a JSON object"
+    assert "not JSON" in rows[2].error and rows[3].error == "byte 0xff is not UTF-8"
 
 
 def test_docs_are_cut_at_entities_off_token_boundaries():
@@ -131,18 +174,25 @@ def test_docs_are_cut_at_entities_off_token_boundaries():
     nlp = spacy.blank("xx")
     (example,) = to_examples([record], nlp)
     gold = [(ent.start_char, ent.end_char, ent.label_) for ent in example.reference.ents]
-    assert gold == list(map(tuple, record.spans or ()))
+    assert [Span(*ent) for ent in gold] == list(record.spans or ())
     assert example.reference.text == example.predicted.text == record.text
     assert len(example.predicted) == len(nlp.make_doc(record.text)) < len(example.reference)
 
 
-def test_label_map(tmp_path):
+def test_labels_as_the_user_wants_them(tmp_path):
     path = write(tmp_path / "x.bio", "a\tB-nationality\nb\tB-event\n")
     assert [entities(record) for record in read(path, labels=None)] == [
         [("a", "nationality"), ("b", "event")]
     ]
-    assert entities(next(read(path, labels={**LABELS, "nationality": "NORP"}))) == [("a", "NORP")]
-    assert set(LABELS.values()) == {"PER", "LOC", "ORG", None}
+    assert entities(next(read(path, labels={**label_table("auto"), "nationality": "NORP"}))) == [
+        ("a", "NORP")
+    ]
+    path = write(tmp_path / "x.bio", "a\tB-PS\n")
+    assert entities(next(read(path, labels="klue"))) == entities(next(read(path))) == [("a", "PER")]
+    with pytest.raises(CorpusError, match="no mapping for the label 'PS'"):
+        next(read(path, labels="uner"))
+    with pytest.raises(ValueError, match=r"no schema of labels 'kleu', only btc, .*klue"):
+        next(read(path, labels="kleu"))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +227,7 @@ def test_overlaps_longest_first(tmp_path):
     (record,) = read(
         write(tmp_path / "x.jsonl", json.dumps({"text": "abcdef", "spans": spans})), counts=counts
     )
-    assert [span[:2] for span in record.spans or ()] == [(1, 4), (4, 6)]
+    assert [span.place for span in record.spans or ()] == [(1, 4), (4, 6)]
     assert counts["overlapping"] == 2
 
 
@@ -233,6 +283,9 @@ def test_no_such_file(tmp_path):
         ("gold/zh_gsdsimp_dev.iob2", 500, 753),
         ("gold/ja_stockmark_dev.jsonl", 1000, 2007),
         ("gold/ja_gsd_dev.bio", 507, 417),
+        ("gold/ko_klue_dev.tsv", 1000, 1656),
+        ("gold/de_pud_half.iob2", 500, 508),
+        ("gold/ru_pud_half.iob2", 500, 485),
     ],
 )
 def test_gold_data(data, path, records, count):

@@ -12,18 +12,17 @@ from typing import Literal
 
 from spacy.errors import Errors
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc
+from spacy.tokens import Span as SpacySpan
 from spacy.training import Example
-from spacy.vocab import Vocab
 
-from ...corpora import CorpusError, Record, to_examples
-from ...corpora import Span as Entity
+from ...corpora import Record, read_docs, to_examples
+from ...corpora.splits import held_out
 from ...records import install_extensions, sentences_of
-from ...types import SentenceRecord
-from ..tuning.data import held_out
+from ...types import SentenceRecord, Span
 
 # How far a label can be trusted, 0.0 to 1.0: the one place where methods of denoising go.
-Weight = Callable[[Span], float]
+Weight = Callable[[SpacySpan], float]
 
 
 def make_score_weight() -> Weight:
@@ -31,7 +30,7 @@ def make_score_weight() -> Weight:
     return score_weight
 
 
-def score_weight(entity: Span) -> float:
+def score_weight(entity: SpacySpan) -> float:
     """The score of the alignment; 1.0 for an entity that EAT did not set."""
     score = entity._.eat_score
     return 1.0 if score is None else float(score)
@@ -65,7 +64,10 @@ def make_pseudo_labels(
 
     def read(nlp: Language) -> Iterator[Example]:
         records = pseudo_labels(
-            read_docs(path, nlp.vocab), min_weight=min_weight, max_unaligned=max_unaligned, weight=weight
+            read_docs(Path(path), nlp.vocab),
+            min_weight=min_weight,
+            max_unaligned=max_unaligned,
+            weight=weight,
         )
         chosen = (r for r in records if part == "all" or (part == "dev") == held_out(r.text, dev_share))
         for n, example in enumerate(to_examples(chosen, nlp), 1):
@@ -74,31 +76,6 @@ def make_pseudo_labels(
                 break
 
     return read
-
-
-def read_docs(path: str | Path, vocab: Vocab) -> Iterator[Doc]:
-    """The docs of a .spacy file, or of all those in a folder.
-
-    path (Union[str, Path]): The file or folder.
-    vocab (Vocab): The vocabulary.
-    YIELDS (Doc): The docs.
-    RAISES (CorpusError): If there are none.
-    """
-    path = Path(path)
-    files = sorted(path.glob("*.spacy")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise CorpusError(
-            path,
-            None,
-            "no .spacy file",
-            "Make one with `python -m spacy eat annotate texts.txt out.spacy`",
-        )
-    for file in files:
-        try:
-            docs = DocBin().from_disk(file)
-        except Exception as error:  # whatever the bytes are
-            raise CorpusError(file, None, "not a DocBin", "Annotate the texts again") from error
-        yield from docs.get_docs(vocab)
 
 
 def pseudo_labels(
@@ -122,11 +99,11 @@ def pseudo_labels(
     counts = Counter() if counts is None else counts
     for doc in docs:
         counts["texts"] += 1
-        kept: list[Entity] = []
+        kept: list[Span] = []
         unknown: list[tuple[int, int]] = []
         for ent in doc.ents:
             if weight(ent) >= min_weight:
-                kept.append(Entity(ent.start_char, ent.end_char, ent.label_))
+                kept.append(Span(ent.start_char, ent.end_char, ent.label_))
             else:
                 unknown.append((ent.start_char, ent.end_char))
         counts.update(kept=len(kept), uncertain=len(unknown))
@@ -140,7 +117,7 @@ def pseudo_labels(
             nothing = nothing and reason is not None
         if sentences and nothing and not kept:
             continue
-        gaps = _without(unknown, [(span.start_char, span.end_char) for span in kept])
+        gaps = _without(unknown, [span.place for span in kept])
         identifier = doc.user_data.get("id")
         yield Record(doc.text, tuple(kept), identifier, tuple(gaps))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import srsly
 
 from ...corpora.dictionaries import load_dictionary
+from ...corpora.splits import held_out
 from ...taggers.pipeline import EnglishPipeline
 from ...types import Text
 from .config import Corpora, Mix
@@ -23,7 +24,6 @@ from .data import (
     build_name_examples,
     build_parallel_examples,
     build_tests,
-    held_out,
     hold_out_names,
     hold_out_pairs,
     known_names,

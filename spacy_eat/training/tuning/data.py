@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from rapidfuzz import fuzz
 
 from ...alignment.locate import find
 from ...corpora.dictionaries import find_terms
+from ...corpora.splits import held_out
 from ...llm.tasks.alignment import NONE, alignment_prompt
 from ...llm.tasks.rendering import language_name, one_line
 from ...llm.tasks.translation import TERMS, translation_prompt
@@ -297,16 +297,6 @@ def detokenize(english: str) -> str:
 
 
 # --- Held out ----------------------------------------------------------------
-
-
-def held_out(name: str, share: float) -> bool:
-    """Whether a name or text belongs to the held-out ones, always the same.
-
-    name (str): An English name, or a text; case and spaces do not matter.
-    share (float): Share of all that are held out, 0.0 to 1.0.
-    """
-    digest = blake2b(" ".join(name.casefold().split()).encode("utf-8", "replace"), digest_size=4).digest()
-    return int.from_bytes(digest, "big") < share * 2**32
 
 
 def hold_out_names(

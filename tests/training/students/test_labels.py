@@ -6,9 +6,9 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_eat.corpora import CorpusError, to_examples
+from spacy_eat.corpora import CorpusError, read_docs, to_examples
 from spacy_eat.records import install_extensions
-from spacy_eat.training.students.labels import make_pseudo_labels, pseudo_labels, read_docs
+from spacy_eat.training.students.labels import make_pseudo_labels, pseudo_labels
 
 
 def annotated(text, *sentences, lang="zh"):

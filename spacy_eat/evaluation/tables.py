@@ -1,3 +1,5 @@
+"""Tables for a terminal."""
+
 import unicodedata
 from collections.abc import Sequence
 

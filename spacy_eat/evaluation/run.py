@@ -1,0 +1,180 @@
+"""Running a pipeline over gold data."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from tqdm import tqdm
+
+from ..corpora import CorpusError, Record, read, read_jsonl, to_examples
+from ..pipelines import usage_of
+from ..records import install_extensions
+from ..taggers.gold import GoldTagger
+from ..types import Tagger
+from .bootstrap import Counts, difference
+from .mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
+from .scores import LabelMap
+from .scores import evaluate as score
+
+
+def evaluate(
+    nlp: Language,
+    records: Sequence[Record],
+    *,
+    label_map: LabelMap | None = None,
+    english: Sequence[Record] | None = None,
+    gold_entities: bool = False,
+    reference: Sequence[Record] | None = None,
+) -> dict[str, Any]:
+    """Run a pipeline over gold records, and score it.
+
+    nlp (Language): The pipeline, with or without the EAT components.
+    records (Sequence[Record]): Gold texts and entities.
+    label_map (Optional[Callable[[str], Optional[str]]]): See `spacy_eat.evaluation.scores.score_entities`.
+    english (Optional[Sequence[Record]]): For each record its English, used
+        instead of a translation.
+    gold_entities (bool): Use the entities of `english` instead of the English tagger.
+    reference (Optional[Sequence[Record]]): For each record its English, to judge by.
+    RETURNS (Dict[str, Any]): As `spacy_eat.evaluation.scores.evaluate`, and "usage", "lost", "spurious",
+        "mistakes", "names_kept"; JSON-serialisable.
+    RAISES (ValueError): If there is no gold annotation.
+    """
+    if not any(record.spans is not None for record in records):
+        raise ValueError("There are no records with gold annotation: plain texts cannot be scored against")
+    if gold_entities and not any(record.spans for record in english or ()):
+        raise ValueError("There are no gold entities of the English: it must be annotated, as .iob2 is")
+    install_extensions()
+    with _tagged_by(nlp, _gold_tagger(english or ()) if gold_entities else None):
+        return _evaluate(nlp, records, label_map, english, reference)
+
+
+def _evaluate(
+    nlp: Language,
+    records: Sequence[Record],
+    label_map: LabelMap | None,
+    english: Sequence[Record] | None,
+    reference: Sequence[Record] | None,
+) -> dict[str, Any]:
+    examples = list(to_examples(records, nlp))
+    first = nlp.make_doc(records[0].text)
+    docs = [example.predicted for example in examples]
+    for doc, translation in zip([first, *docs], [english[0], *english] if english else (), strict=False):
+        doc._.eat_translation = translation.text
+    nlp(first)  # models are loaded when first used, which is not the pipeline's speed
+    before, began = usage_of(nlp), time.perf_counter()
+    annotated = tqdm(nlp.pipe(docs), total=len(docs), unit="doc", disable=None)
+    for example, doc in zip(examples, annotated, strict=True):
+        example.predicted = doc
+    seconds = time.perf_counter() - began
+
+    names: list[list[tuple[str, str]]] | None = None
+    if reference and all(record.spans is not None for record in reference):
+        names = [[(r.text[s.start_char : s.end_char], s.label) for s in r.spans or ()] for r in reference]
+    mistakes = [
+        find_mistakes(example, label_map, names[i] if names else None) for i, example in enumerate(examples)
+    ]
+    lost = [mistake for found, _ in mistakes for mistake in found]
+    spurious = [mistake for _, found in mistakes for mistake in found]
+    return {
+        **score(examples, label_map=label_map, seconds=seconds),
+        "usage": {name: amount - before[name] for name, amount in usage_of(nlp).items()},
+        "names_kept": names_kept(examples, names) if names else None,
+        "lost": count_mistakes(lost, LOST),
+        "spurious": count_mistakes(spurious, SPURIOUS),
+        "mistakes": {"lost": [asdict(m) for m in lost], "spurious": [asdict(m) for m in spurious]},
+    }
+
+
+def _gold_tagger(english: Sequence[Record]) -> GoldTagger:
+    return GoldTagger({record.text: record.spans for record in english if record.spans is not None})
+
+
+@contextmanager
+def _tagged_by(nlp: Language, tagger: Tagger | None) -> Iterator[None]:
+    """Give the aligner another tagger of the English for a while."""
+    aligners = [
+        pipe for name, pipe in nlp.pipeline if nlp.get_pipe_meta(name).factory == "eat_entity_aligner"
+    ]
+    if tagger is None or not aligners:
+        yield
+        return
+    aligner: Any = aligners[0]
+    before, aligner.tagger = aligner.tagger, tagger
+    try:
+        yield
+    finally:
+        aligner.tagger = before
+
+
+def read_english(path: Path, records: Sequence[Record], label_map: LabelMap) -> list[Record]:
+    """The English of gold records: as many, in the same order, with the same ids where both have some.
+
+    path (Path): Any annotated corpus, or .jsonl with the field english.
+    records (Sequence[Record]): The gold records.
+    label_map (Callable[[str], Optional[str]]): Applied to the labels of the English.
+    RETURNS (List[Record]): One for each.
+    RAISES (CorpusError): If it does not fit the gold records.
+    """
+    found: list[Record] = []
+    if path.suffix == ".jsonl":
+        for line, row, _ in read_jsonl(path):
+            if not isinstance(row.get("english"), str):
+                problem, remedy = "the line has no field english", 'A line is {"english": ...}'
+                raise CorpusError(path, line.number, problem, remedy)
+            found.append(Record(row["english"], None, row.get("id")))
+    else:
+        found = list(read(path, lang="en", labels=None))
+    if len(found) < len(records):
+        problem = f"{len(found)} texts for {len(records)} docs"
+        raise CorpusError(path, None, problem, "It must have one for each")
+    for i, (record, english) in enumerate(zip(records, found, strict=False)):
+        if record.id is not None and english.id is not None and record.id != english.id:
+            problem = f"text {i + 1} is {english.id}, but doc {i + 1} is {record.id}"
+            raise CorpusError(path, None, problem, "Both must be in the same order")
+        if english.spans is not None:
+            labels = [label_map(span.label) for span in english.spans]
+            pairs = zip(english.spans, labels, strict=True)
+            spans = tuple(replace(span, label=label) for span, label in pairs if label is not None)
+            found[i] = replace(english, spans=spans)
+    return found[: len(records)]
+
+
+def read_counts(path: Path) -> tuple[list[str], Counts]:
+    """The counts of a run.
+
+    path (Path): What `evaluate` returned, as JSON.
+    RETURNS (Tuple[List[str], Counts]): A digest of the text of each doc, and its counts.
+    RAISES (CorpusError): If the file is not one.
+    """
+    try:
+        return _counts(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"no counts of docs ({type(error).__name__}: {error})"
+        raise CorpusError(path, None, problem, "Write it with `spacy eat evaluate --output`") from error
+
+
+def compare_runs(result: Mapping[str, Any], other: tuple[list[str], Counts]) -> dict[str, Any]:
+    """Compare a run with another one over the same docs.
+
+    result (Mapping[str, Any]): What `evaluate` returned.
+    other (Tuple[List[str], Counts]): See `read_counts`.
+    RETURNS (Dict[str, Any]): How much better strict F1 is, see `spacy_eat.evaluation.bootstrap.difference`.
+    RAISES (ValueError): If they are not of the same docs.
+    """
+    texts, counts = _counts(result)
+    if texts != other[0]:
+        raise ValueError(
+            f"The other run scored {len(other[0])} docs, and they are not the {len(texts)} of this one."
+            " Both must score the same docs, in the same order"
+        )
+    return difference(counts, other[1])
+
+
+def _counts(result: Mapping[str, Any]) -> tuple[list[str], Counts]:
+    docs = result["per_doc"]
+    return docs["text"], list(zip(docs["tp"], docs["fp"], docs["fn"], strict=True))

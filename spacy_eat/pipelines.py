@@ -1,0 +1,113 @@
+"""Pipelines by whatever name people have for them, and what they have spent."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy import util
+from spacy.language import Language
+from spacy.training.initialize import get_sourced_components
+
+from .types import Usage
+
+# Languages whose words are not set apart: a rule-based tokenizer would take a phrase for one.
+SPACELESS = frozenset({"ja", "km", "lo", "my", "th", "zh"})
+
+
+class PipelineError(Exception):
+    """The fault is not with the docs: no such pipeline, a wrong setting, a server that is down."""
+
+
+def load_pipeline(name: str) -> Language:
+    """Load a pipeline by whatever name people have for it.
+
+    name (str): A package or path as for `spacy.load`; a config file (.cfg), which
+        is assembled as by `spacy assemble`; or a language code such as "zh", for a
+        blank pipeline with the two EAT components as they come.
+    RETURNS (Language): The pipeline.
+    RAISES (PipelineError): If there is none of that name, or it cannot be loaded.
+    """
+    is_code = name.isalpha() and len(name) in (2, 3) and not Path(name).exists()
+    if not (is_code or Path(name).exists() or util.is_package(name)):
+        raise PipelineError(
+            f"There is no pipeline {name!r}: no package, no path, and no language code. Install the package,"
+            " or check the path"
+        )
+    try:
+        if Path(name).suffix == ".cfg":
+            return _assemble(Path(name))
+        if not is_code:
+            return spacy.load(name)
+        nlp = blank(name)
+        nlp.add_pipe("eat_translator")
+        nlp.add_pipe("eat_entity_aligner")
+        return nlp
+    except (ImportError, OSError, ValueError) as error:  # wrong settings are ValueErrors
+        raise PipelineError(f"The pipeline {name!r} cannot be loaded: {error}") from error
+
+
+def _assemble(path: Path) -> Language:
+    config = util.load_config(path, interpolate=False)
+    nlp = util.load_model_from_config(config, auto_fill=True)
+    sourced = get_sourced_components(config.interpolate())
+    nlp._link_components()
+    with nlp.select_pipes(disable=[*sourced]):
+        nlp.initialize()
+    return nlp
+
+
+def blank(lang: str) -> Language:
+    """A blank pipeline, for every language that spaCy knows. Where the language's own tokenizer needs a
+    package that is not installed (Korean, Thai, Vietnamese ...), it has another one, and a warning says so:
+    EAT splits the tokens that an entity begins or ends in.
+
+    lang (str): Language code.
+    RETURNS (Language): The pipeline.
+    RAISES (ImportError): If spaCy does not know the language.
+    """
+    util.get_lang_class(lang)
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        missing = " ".join(str(error).split())
+    tokenizer = "spacy_eat.ClusterTokenizer.v1" if lang in SPACELESS else "spacy.Tokenizer.v1"
+    warnings.warn(
+        f"spaCy's tokenizer for {lang!r} is not installed; {tokenizer} takes its place ({missing})",
+        stacklevel=2,
+    )
+    return spacy.blank(lang, config={"nlp": {"tokenizer": {"@tokenizers": tokenizer}}})
+
+
+def usage_of(nlp: Language) -> dict[str, float]:
+    """What the LLMs of a pipeline have spent so far, by the fields of `Usage`.
+
+    nlp (Language): Any pipeline.
+    RETURNS (Dict[str, float]): Sums over its models; zeros for models that do not tell.
+    """
+    found = {id(usage): usage for _, pipe in nlp.pipeline if (usage := _usage_of_component(pipe))}
+    return {f.name: sum(getattr(usage, f.name) for usage in found.values()) for f in fields(Usage)}
+
+
+def _usage_of_component(pipe: Any) -> Usage | None:
+    """What the LLM of a component has spent, or that of its aligner."""
+    models = [getattr(owner, "model", None) for owner in (pipe, getattr(pipe, "aligner", None))]
+    usages = [usage for model in models if isinstance(usage := getattr(model, "usage", None), Usage)]
+    return usages[0] if usages else None
+
+
+def guess_language(texts: Iterable[str]) -> str | None:
+    """Chinese, Japanese or Korean, by their scripts.
+
+    texts (Iterable[str]): Some texts of one language.
+    RETURNS (Optional[str]): "ja" if there is kana, "ko" if there is Hangul, "zh" if
+        there are only Han characters, None if there are none of them.
+    """
+    characters = {char for text in texts for char in text}
+    if any("\u3041" <= char <= "\u30ff" and char != "・" for char in characters):
+        return "ja"
+    if any("\uac00" <= char <= "\ud7a3" for char in characters):
+        return "ko"
+    return "zh" if any("\u4e00" <= char <= "\u9fff" for char in characters) else None
