@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
 
+from .languages import Language, load
+from .text.boundaries import Boundaries
 from .text.folding import Folded, fold
 
 
@@ -62,6 +64,16 @@ class Text:
     def folded(self) -> Folded:
         """RETURNS (Folded): The text folded for comparison, with the offsets of its characters."""
         return fold(self.string)
+
+    @cached_property
+    def language(self) -> Language:
+        """RETURNS (Language): What is known of the language."""
+        return load(self.lang)
+
+    @cached_property
+    def boundaries(self) -> Boundaries:
+        """RETURNS (Boundaries): Where a name may begin or end."""
+        return Boundaries(self.string, self.language)
 
     def __getitem__(self, span: Span) -> str:
         """RETURNS (str): The characters of a span."""

@@ -17,6 +17,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from ..languages import load
+from ..text.boundaries import Boundaries, Edge
+
 MAX_WORDS = 6  # words of an English name; longer ones are explanations
 MAX_LENGTH = 24  # characters of a term that is looked for, where no more are asked for
 JMNEDICT_TYPES = ("company", "organization", "person", "place", "unclass", "surname", "masc", "fem")
@@ -56,35 +59,31 @@ def load_dictionary(name: str) -> dict[str, str]:
 
 
 def find_terms(
-    text: str, terms: Mapping[str, str], most: int = 12, longest: int = MAX_LENGTH
+    text: str, terms: Mapping[str, str], most: int = 12, longest: int = MAX_LENGTH, lang: str = ""
 ) -> list[tuple[str, str]]:
     """The terms that a text contains, from left to right, the longest at each
-    place; none within a run of katakana or a Latin word.
+    place; none within a word (`Edge.INSIDE`).
 
     text (str): The text.
     terms (Mapping[str, str]): Source terms with their English.
     most (int): Most terms to return.
     longest (int): Characters of the longest term that is looked for.
+    lang (str): Code of the text's language, "" if not known.
     RETURNS (List[Tuple[str, str]]): Different terms with their English.
     """
     found: dict[str, str] = {}
     start = 0
+    boundaries = Boundaries(text, load(lang))
     while terms and start < len(text) and len(found) < most:
         for end in range(min(len(text), start + longest), start, -1):
             term = text[start:end]
-            if term in terms and not _cuts_word(text, start) and not _cuts_word(text, end):
+            if term in terms and boundaries.of(start, end) >= Edge.JOINED:
                 found.setdefault(term, terms[term])
                 start = end
                 break
         else:
             start += 1
     return list(found.items())
-
-
-def _cuts_word(text: str, place: int) -> bool:
-    """Whether a place is inside a run of katakana, or of Latin letters and digits."""
-    around = text[place - 1 : place + 1] if place else ""
-    return re.fullmatch("[\u30a1-\u30faー]{2}|[A-Za-zÀ-ɏ0-9]{2}", around) is not None
 
 
 class Entry(NamedTuple):

@@ -28,6 +28,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..languages import load
 from ..types import Span
 from .files import CorpusError, read_docs, read_jsonl, read_lines
 from .labels import Labels, label_table
@@ -460,7 +461,7 @@ def _join(tokens: Sequence[str], lang: str | None) -> str:
     """Tokens to text: without spaces in languages that have none, else as English is typeset."""
     characters = "".join(tokens)
     spaceless = 2 * len(_CJK.findall(characters)) > len(characters)
-    if lang in ("zh", "ja", "th") or (lang is None and spaceless):
+    if spaceless if lang is None else not load(lang).spaces:
         return characters
     text = tokens[0] if tokens else ""
     for before, token in pairwise(tokens):

@@ -14,6 +14,7 @@ import math
 import re
 import unicodedata
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..languages import load
+from ..text.boundaries import Boundaries
 
 if TYPE_CHECKING:  # takes seconds to import
     import torch
@@ -33,8 +37,6 @@ NEAR = 2.5  # nats below the best answer within which answers are checked
 MARGIN = 15.0  # nats below the best answer at which a hypothesis is given up
 ANSWER_CHARS = 48  # longest answer of a constrained search, in characters
 ANSWERS = 20_000  # most answers; in a very long source they are shorter
-# Inside a word or number, where no name begins or ends.
-WITHIN_WORD = re.compile(r"(?<=[0-9A-Za-z\u00c0-\u024f])(?=[0-9A-Za-z\u00c0-\u024f])")
 UNANSWERABLE = re.compile(r"[\n\r\ud800-\udfff]+")  # no answer crosses a line, none is half a character
 NO_EDGE = frozenset("，。、；：？")  # no answer begins or ends with them
 PATTERN = 4000  # the same as `ANSWERS` for those that are written as a regular expression
@@ -673,52 +675,49 @@ def _script(char: str) -> str:
     return "CJK" if first.startswith(("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH")) else first
 
 
-def possible_answers(source: str, longest: int = ANSWER_CHARS, most: int = ANSWERS) -> list[str]:
+def possible_answers(
+    source: str, longest: int = ANSWER_CHARS, most: int = ANSWERS, lang: str = ""
+) -> list[str]:
     """The substrings of a text that may be names.
 
     source (str): The text.
     longest (int): Their most characters.
     most (int): About the most there may be: in a long text they are shorter,
         down to 8 characters.
-    RETURNS (List[str]): All different. None begins or ends with a space or
-        inside a Latin word or number, or has a line break or a lone surrogate.
+    lang (str): Code of its language, "" if not known.
+    RETURNS (List[str]): All different. None begins or ends where no name does (`Edge.NEVER`), or has a line
+        break or a lone surrogate.
     """
     longest = _longest(source, longest, most)
     found: dict[str, None] = {}
-    for line, cuts in _lines(source):
-        for index, start in enumerate(cuts[:-1]):
-            if not _is_edge(line[start]):
-                continue
-            for end in cuts[index + 1 :]:
+    for line, starts, ends in _lines(source, lang):
+        for start in starts:
+            for end in ends[bisect_right(ends, start) :]:
                 if end - start > longest:
                     break
-                if _is_edge(line[end - 1]):
-                    found[line[start:end]] = None
+                found[line[start:end]] = None
     return list(found)
 
 
-def answers_pattern(source: str, longest: int = ANSWER_CHARS, most: int = PATTERN) -> str | None:
+def answers_pattern(
+    source: str, longest: int = ANSWER_CHARS, most: int = PATTERN, lang: str = ""
+) -> str | None:
     """A regular expression for the `possible_answers` that JSON does not escape.
 
     source (str): The text.
-    longest, most (int): As in `possible_answers`.
+    longest, most, lang: As in `possible_answers`.
     RETURNS (Optional[str]): Of the plainest syntax, which all engines know; None
         if there are no answers.
     """
     longest = _longest(source, longest, most)
     found: dict[str, None] = {}
-    for line, cuts in _lines(ESCAPED.sub("\n", source)):
-        for index, start in enumerate(cuts[:-1]):
-            if not _is_edge(line[start]):
-                continue
-            ends = [end for end in cuts[index:] if end - start <= longest]
+    for line, starts, ends in _lines(ESCAPED.sub("\n", source), lang):
+        for start in starts:
+            reached = [end for end in ends[bisect_right(ends, start) :] if end - start <= longest]
             rest = ""
-            for begin, end in reversed(list(itertools.pairwise(ends))):  # from the last piece to the first
+            for begin, end in reversed(list(itertools.pairwise([start, *reached]))):  # from the last piece on
                 piece = SYNTAX.sub(r"\\\g<0>", line[begin:end])
-                if _is_edge(line[end - 1]):
-                    rest = f"{piece}({rest})?" if rest else piece
-                elif rest:
-                    rest = piece + rest
+                rest = f"{piece}({rest})?" if rest else piece
             if rest:
                 found[rest] = None
     return f"^({'|'.join(found)})$" if found else None
@@ -728,12 +727,12 @@ def _longest(source: str, longest: int, most: int) -> int:
     return max(8, min(longest, most // max(1, len(source))))
 
 
-def _lines(source: str) -> Iterator[tuple[str, list[int]]]:
-    """YIELDS (Tuple[str, List[int]]): The lines of a text, and where names may begin and end in them."""
+def _lines(source: str, lang: str) -> Iterator[tuple[str, list[int], list[int]]]:
+    """YIELDS (Tuple[str, List[int], List[int]]): A line, where names may begin in it, and end."""
     for line in UNANSWERABLE.split(source):
-        inside = {match.start() for match in WITHIN_WORD.finditer(line)}
-        yield line, [cut for cut in range(len(line) + 1) if cut not in inside]
-
-
-def _is_edge(char: str) -> bool:
-    return not char.isspace() and char not in NO_EDGE
+        boundaries = Boundaries(line, load(lang))
+        yield (
+            line,
+            [i for i, char in enumerate(line) if boundaries.starts[i] and char not in NO_EDGE],
+            [i for i, char in enumerate(line, 1) if boundaries.ends[i] and char not in NO_EDGE],
+        )

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from spacy.tokens import Doc
 
+from ..languages import load
+
 _TERMINATORS = frozenset("。！？!?．｡…‼⁇⁈⁉؟۔।")
 _CLOSERS = dict(zip("「『（(【［[《〈〔“‘｢", "」』）)】］]》〉〕”’｣", strict=True))
 _CLOSING = frozenset(_CLOSERS.values()) | frozenset("\"'〞")
@@ -94,10 +96,8 @@ def _ends_sentence(text: str, position: int, end: int) -> bool:
     while word and text[word - 1].isalnum():
         word -= 1
     # An initial or a title is not the end of a sentence: "J. Smith", "Dr. Smith".
-    return not (position - word == 1 and text[word].isupper()) and text[word:position] not in _TITLES
-
-
-_TITLES = frozenset(["Mr", "Mrs", "Ms", "Dr", "Prof", "St", "vs", "No", "Inc", "Ltd", "Co", "Jr", "Sr"])
+    initial = position - word == 1 and text[word].isupper()
+    return not initial and text[word:position] not in load("en").abbreviations
 
 
 def _shorten(text: str, start: int, end: int, max_length: int) -> Iterator[tuple[int, int]]:

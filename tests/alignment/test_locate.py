@@ -1,4 +1,5 @@
 import json
+import re
 from functools import cache
 from itertools import pairwise
 
@@ -12,7 +13,8 @@ from spacy_eat.types import Text
 
 
 def find(source, answer, **settings):
-    return locate.find(Text(source), answer, **settings)
+    lang = "ja" if re.search("[ぁ-ヶ]", source) else "zh"
+    return locate.find(Text(source, lang), answer, **settings)
 
 
 def slices(source, answer, **settings):
@@ -194,7 +196,7 @@ def test_gold_names_come_back(names):
         lambda name: name + " (English Name)",
         lambda name: f"「{name}」",
         lambda name: f'"{name}"。',
-        lambda name: name + "さん" if len(name) > 1 else name,
+        lambda name: name + "先生" if len(name) > 1 else name,
     ],
     ids=["wide", "spaces", "middle dot", "gloss", "latin gloss", "brackets", "quotes", "title"],
 )

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -31,7 +32,8 @@ def align(source, names, answers, *, order=None, **settings):
         starts[i] = len(english)
         english += names[i] + "|"
     entities = [Span(starts[i], starts[i] + len(name), "X") for i, name in enumerate(names)]
-    sentence = Sentence(Text(source, "ja"), Text(english, "en"), entities)
+    lang = "ja" if re.search("[ぁ-ヶ]", source) else "zh"
+    sentence = Sentence(Text(source, lang), Text(english, "en"), entities)
     options = [
         to_options(sentence.source, name, found, limit=min(len(names) + 4, 32))
         for name, found in zip(names, answers, strict=True)

@@ -98,7 +98,7 @@ class EntityTranslationTask:
         text = one_line(text)
         lang = self.language or lang
         language = language_name(lang)
-        glossary = find_terms(text, self.glossary, longest=self._longest_term)
+        glossary = find_terms(text, self.glossary, longest=self._longest_term, lang=lang)
         rendered = self.template.render(
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )

@@ -21,6 +21,7 @@ from rapidfuzz import fuzz
 from ...alignment.locate import find
 from ...corpora.dictionaries import find_terms
 from ...corpora.splits import held_out
+from ...languages import load
 from ...llm.tasks.alignment import NONE, alignment_prompt
 from ...llm.tasks.rendering import language_name, one_line
 from ...llm.tasks.translation import TERMS, translation_prompt
@@ -32,8 +33,6 @@ Kind = Literal["alignment", "translation", "terms"]
 
 # Languages written in Latin script: an English name in their text is no leak.
 LATIN = frozenset({"de", "es", "fr", "nl"})
-# Languages written without spaces between words.
-UNSPACED = frozenset({"zh", "ja"})
 LISTED = (4, 10)  # names in a list, at least and at most
 # Percent of likeness below which names in Latin script are of different things.
 MIN_LIKENESS = 45.0
@@ -262,7 +261,7 @@ def read_parallel(path: Path, lang: str, dropped: Counter[str]) -> list[Parallel
     records: dict[str, ParallelRecord] = {}
     for raw in read_records(path, ("source", "english"), dropped):
         source, english = one_line(raw["source"]), detokenize(one_line(raw["english"]))
-        if lang in UNSPACED:
+        if not load(lang).spaces:
             source = full_width(source)
             han = sum(c > "\u2e80" for c in source)
             if han < 0.4 * len(source.replace(" ", "")):
@@ -555,7 +554,7 @@ def build_parallel_examples(
         if draw < mix.glossary:
             terms = own
         elif draw < mix.glossary + mix.dictionary:
-            terms = find_terms(text, dictionary)
+            terms = find_terms(text, dictionary, lang=record.lang)
         questions = [ask_translation(text, record.english, record.lang, terms)]
         if record.complete and len(own) == len(found):
             questions.append(ask_terms(text, record.lang, own))
@@ -633,7 +632,7 @@ def _merge(found: Sequence[tuple[str, str]], more: Sequence[tuple[str, str]]) ->
 
 
 def _joined(lang: str, texts: Sequence[str]) -> str:
-    return ("" if lang in UNSPACED else " ").join(texts)
+    return (" " if load(lang).spaces else "").join(texts)
 
 
 class _Cycle:

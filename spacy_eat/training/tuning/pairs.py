@@ -15,6 +15,7 @@ from functools import lru_cache
 from rapidfuzz.distance import Levenshtein
 
 from ...alignment.locate import find
+from ...text.boundaries import Edge
 from ...types import Text
 from .data import ParallelRecord, cased
 
@@ -89,7 +90,7 @@ def _counterpart(
     for how, forms in (("known", known), ("company", [learned[key]] if key in learned else [])):
         for form in forms:
             for span in find(text, form, min_similarity=2.0):
-                if not within_katakana(source, *span.place):
+                if text.boundaries.of(*span.place) > Edge.INSIDE:
                     return how, text[span]
     words = sounds_like(lang, english, source, foreign)
     if words:
@@ -134,14 +135,6 @@ def learn_names(records: Sequence[ParallelRecord], entities: Sequence[Sequence[s
             if best[0] >= MIN_COSINE:
                 learned[name] = _TITLE.sub("", best[2])
     return learned
-
-
-def within_katakana(text: str, start: int, end: int) -> bool:
-    """Whether a slice begins or ends within a run of katakana."""
-    return (
-        re.search("[\u30a1-\u30faー]{2}", text[max(0, start - 1) : start + 1] + " " + text[end - 1 : end + 1])
-        is not None
-    )
 
 
 def substrings(text: str) -> set[str]:
