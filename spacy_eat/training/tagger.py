@@ -59,4 +59,4 @@ def make_byte_length() -> Callable[[Example], int]:
 
 def byte_length(example: Example) -> int:
     """RETURNS (int): Bytes of the example's text, in UTF-8."""
-    return len(example.reference.text.encode("utf-8", "surrogatepass"))
+    return len(example.reference.text.encode("utf-8"))

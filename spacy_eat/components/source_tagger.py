@@ -1,0 +1,121 @@
+"""`eat_source_tagger`: entities found in the text itself by a multilingual tagger. No LLM, no translation.
+
+The tagger is an `eat_token_classifier` on the multilingual encoder, trained on English and on what EAT has
+projected onto parallel text: direct transfer (Wu and Dredze 2019, arXiv 1904.09077). It writes what it finds
+with its probabilities, so that others can weigh it.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.pipeline import Pipe
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import SimpleFrozenList
+from spacy.vocab import Vocab
+
+from .token_classifier import TokenClassifier
+
+SPANS_KEY = "eat_source_tagger"
+
+
+@Language.factory(
+    "eat_source_tagger",
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
+    default_config={"weights": None, "spans_key": SPANS_KEY},
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_source_tagger(
+    nlp: Language, name: str, weights: str | None, spans_key: str | None
+) -> "SourceTagger":
+    """Construct a source tagger. See `SourceTagger` for the arguments."""
+    return SourceTagger(nlp.vocab, name, weights=weights, spans_key=spans_key)
+
+
+class SourceTagger(Pipe):
+    """Runs a trained `eat_token_classifier` in a pipeline of any language, on any tokenizer. The weights are
+    loaded at the first doc, and are not written to disk with the pipeline: they are named in its config."""
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        name: str = "eat_source_tagger",
+        *,
+        weights: str | None = None,
+        spans_key: str | None = SPANS_KEY,
+    ) -> None:
+        """
+        vocab (Vocab): The shared vocabulary.
+        name (str): The component's name in the pipeline.
+        weights (Optional[str]): The folder of an `eat_token_classifier` in a pipeline on disk, such as
+            `spacy project run train-tagger` trains it. Without one, the first doc is an error.
+        spans_key (Optional[str]): Span group in `doc.spans` that gets what was found, with its probabilities
+            in `attrs["scores"]`; None for none.
+        """
+        self.vocab = vocab
+        self.name = name
+        self.weights = weights
+        self.spans_key = spans_key
+        self._classifier: TokenClassifier | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights do not travel: another process loads its own.
+        return {**self.__dict__, "_classifier": None}
+
+    @property
+    def classifier(self) -> TokenClassifier:
+        """The tagger. The first access loads it.
+
+        RAISES (ValueError): There is none in the folder, or the encoder cannot be loaded.
+        """
+        if self._classifier is None:
+            if self.weights is None or not Path(self.weights, "cfg").is_file():
+                raise ValueError(
+                    f"`weights` of '{self.name}' is {self.weights!r}, where there is no tagger. Set it to the"
+                    " folder of an 'eat_token_classifier', such as training/tagger/model-last/tagger, which"
+                    " `python -m spacy project run train-tagger` makes."
+                )
+            classifier = TokenClassifier(self.vocab, self.name, spans_key=self.spans_key)
+            self._classifier = classifier.from_disk(self.weights)
+            self._classifier.set_error_handler(self.get_error_handler())
+        return self._classifier
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The entity labels."""
+        return self.classifier.labels
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Set the entities of a doc, and the span group. Entities that are there already stay."""
+        return self.classifier(doc)
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Set the entities of many docs.
+
+        stream (Iterable[Doc]): The docs.
+        batch_size (int): Docs that are read together.
+        YIELDS (Doc): The docs, in order.
+        """
+        yield from self.classifier.pipe(stream, batch_size=batch_size)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): Strict precision, recall and F-score, as of spaCy's own NER."""
+        return get_ner_prf(examples, **kwargs)
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
+        """Nothing to write: the config says it all."""
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> "SourceTagger":
+        """RETURNS (SourceTagger): The component itself."""
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
+        """RETURNS (bytes): None: the config says it all."""
+        return b""
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> "SourceTagger":
+        """RETURNS (SourceTagger): The component itself."""
+        return self
