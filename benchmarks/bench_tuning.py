@@ -26,6 +26,7 @@ training.
 
 import argparse
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -39,27 +40,29 @@ from wasabi import msg
 from spacy_eat.alignment.llm import to_options
 from spacy_eat.alignment.resolve import resolve
 from spacy_eat.corpora import read
+from spacy_eat.corpora.parallel import hold_out_pairs, read_parallel
 from spacy_eat.evaluation.scores import reliability
 from spacy_eat.llm.embedded import make_embedded
 from spacy_eat.llm.prompts import Prompt, Response
 from spacy_eat.llm.tasks.alignment import make_alignment_task, parse_alignment
 from spacy_eat.llm.tasks.translation import clean_translation, make_translation_task
 from spacy_eat.taggers.pipeline import EnglishPipeline
+from spacy_eat.training.alignment_records import hold_out_names, latin_names, read_alignment
 from spacy_eat.training.tuning.config import Corpora
-from spacy_eat.training.tuning.data import (
-    build_tests,
-    first_chunk,
-    hold_out_names,
-    hold_out_pairs,
-    latin_names,
-    read_alignment,
-    read_parallel,
-)
+from spacy_eat.training.tuning.data import build_tests
 from spacy_eat.types import Sentence, Span, Text
 from tests.conftest import DATA
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tune_embedded.cfg"
 LANGUAGES = ("zh", "ja")
+
+
+def first_chunk(text: str) -> str:
+    """What a rule answers that never reads the English: all up to the first
+    punctuation mark, bracket or particle."""
+    text = text.strip("「『《〈\"' ")
+    end = re.search(r"[，、。,.（(：:「」『』《》；;]|[はがのを](?=.)|(?<=..)[是为為於于在](?=.)", text)
+    return text[: end.start()].strip() if end else text
 
 
 def held_out_names(corpora: Corpora, lang: str) -> list[tuple[str, str, str]]:

@@ -20,7 +20,7 @@ from spacy.tokens import DocBin
 from wasabi import msg
 
 from spacy_eat.corpora import CorpusError, Record, read, to_docs, uner_names
-from spacy_eat.training.tuning.data import read_parallel
+from spacy_eat.corpora.parallel import read_parallel
 
 DATA = Path("assets/data")
 CORPUS = Path("corpus")

@@ -44,6 +44,7 @@ def evaluate_cli(
     from ..evaluation.report import report
     from ..evaluation.run import compare_runs, evaluate, read_counts, read_english
     from ..pipelines import load_pipeline
+    from ..taggers.gold import GoldTagger
 
     if gold_entities and not english:
         msg.fail("--gold-entities needs --english", exits=1)
@@ -69,7 +70,7 @@ def evaluate_cli(
             records,
             label_map=label_map,
             english=given,
-            gold_entities=gold_entities,
+            tagger=GoldTagger({r.text: r.spans or () for r in given or ()}) if gold_entities else None,
             reference=judge,
         )
         result = {"pipeline": pipeline, "gold": str(gold), "english": english and str(english), **result}

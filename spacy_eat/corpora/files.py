@@ -6,7 +6,8 @@ What cannot be read is either put aside by its reader (a line knows its error), 
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -86,6 +87,25 @@ def read_jsonl(path: Path) -> Iterator[Row]:
             except (ValueError, RecursionError) as problem:
                 error = f"not JSON ({problem})"
         yield Row(line, {} if error else value, error)
+
+
+def read_fields(path: Path, fields: Sequence[str], dropped: Counter[str]) -> Iterator[dict[str, str]]:
+    """The objects of a JSONL file that have all fields as text that is not empty.
+
+    path (Path): The file.
+    fields (Sequence[str]): The fields.
+    dropped (Counter[str]): Counts what is left out, by reason.
+    YIELDS (Dict[str, str]): The fields, stripped.
+    """
+    for _, value, error in read_jsonl(path):
+        if error and error != "not a JSON object":
+            dropped["broken line"] += 1
+        elif any(not isinstance(value.get(field), str) for field in fields):
+            dropped["missing field"] += 1
+        elif all(stripped := {field: value[field].strip() for field in fields}.values()):
+            yield dict(zip(fields, stripped, strict=True))
+        else:
+            dropped["empty field"] += 1
 
 
 def read_docs(path: Path, vocab: "Vocab") -> Iterator["Doc"]:

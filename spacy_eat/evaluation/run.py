@@ -14,7 +14,6 @@ from tqdm import tqdm
 from ..corpora import CorpusError, Record, read, read_jsonl, to_examples
 from ..pipelines import usage_of
 from ..records import install_extensions
-from ..taggers.gold import GoldTagger
 from ..types import Tagger
 from .bootstrap import Counts, difference
 from .mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
@@ -28,7 +27,7 @@ def evaluate(
     *,
     label_map: LabelMap | None = None,
     english: Sequence[Record] | None = None,
-    gold_entities: bool = False,
+    tagger: Tagger | None = None,
     reference: Sequence[Record] | None = None,
 ) -> dict[str, Any]:
     """Run a pipeline over gold records, and score it.
@@ -38,7 +37,7 @@ def evaluate(
     label_map (Optional[Callable[[str], Optional[str]]]): See `spacy_eat.evaluation.scores.score_entities`.
     english (Optional[Sequence[Record]]): For each record its English, used
         instead of a translation.
-    gold_entities (bool): Use the entities of `english` instead of the English tagger.
+    tagger (Optional[Tagger]): In the place of the aligner's, such as `spacy_eat.taggers.gold.GoldTagger`.
     reference (Optional[Sequence[Record]]): For each record its English, to judge by.
     RETURNS (Dict[str, Any]): As `spacy_eat.evaluation.scores.evaluate`, and "usage", "lost", "spurious",
         "mistakes", "names_kept"; JSON-serialisable.
@@ -46,10 +45,8 @@ def evaluate(
     """
     if not any(record.spans is not None for record in records):
         raise ValueError("There are no records with gold annotation: plain texts cannot be scored against")
-    if gold_entities and not any(record.spans for record in english or ()):
-        raise ValueError("There are no gold entities of the English: it must be annotated, as .iob2 is")
     install_extensions()
-    with _tagged_by(nlp, _gold_tagger(english or ()) if gold_entities else None):
+    with _tagged_by(nlp, tagger):
         return _evaluate(nlp, records, label_map, english, reference)
 
 
@@ -88,10 +85,6 @@ def _evaluate(
         "spurious": count_mistakes(spurious, SPURIOUS),
         "mistakes": {"lost": [asdict(m) for m in lost], "spurious": [asdict(m) for m in spurious]},
     }
-
-
-def _gold_tagger(english: Sequence[Record]) -> GoldTagger:
-    return GoldTagger({record.text: record.spans for record in english if record.spans is not None})
 
 
 @contextmanager

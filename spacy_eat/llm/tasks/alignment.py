@@ -8,6 +8,7 @@ from typing import Any, Iterable, List, Tuple
 from spacy.tokens import Doc
 
 from ...records import needs_alignment, sentences_of, set_answers, set_failure, texts_of
+from ...text.lines import one_line
 from ...types import SentenceRecord
 from ..prompts import Answer, Candidate, Completion, LLMError, Prompt, Response
 from .rendering import (
@@ -18,7 +19,6 @@ from .rendering import (
     language_name,
     load_examples,
     load_template,
-    one_line,
 )
 from .translation import translation_prompt
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import srsly
 from jinja2 import Environment, StrictUndefined, Template
 from spacy.util import get_lang_class
 
+from ...corpora import read_jsonl
 from ...corpora.dictionaries import DICTIONARIES, load_dictionary
 
 LABELS: dict[str, str] = {
@@ -84,10 +85,8 @@ def builtin_examples(lang: str) -> list[FewShotExample]:
     """
     if not lang.isalnum():
         return []
-    try:
-        return [json.loads(line) for line in _read(f"examples/{lang}.jsonl").splitlines()]
-    except FileNotFoundError:
-        return []
+    path = Path(__file__).with_name("examples") / f"{lang}.jsonl"
+    return [cast(FewShotExample, row.value) for row in read_jsonl(path)] if path.is_file() else []
 
 
 def load_examples(examples: str | Sequence[Any] | None) -> list[FewShotExample] | None:
@@ -132,11 +131,6 @@ def load_glossary(glossary: str | Mapping[str, str] | None) -> dict[str, str]:
         return load_dictionary(glossary)
     terms: Any = srsly.read_json(glossary) if isinstance(glossary, str) else glossary or {}
     return {str(source): str(english) for source, english in terms.items()}
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space that has a line break as one space."""
-    return re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text).strip()
 
 
 def clean(response: str) -> str:

@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 
 from ...corpora.dictionaries import find_terms
 from ...records import sentences_of, texts_of
+from ...text.lines import one_line
 from ...types import SentenceRecord
 from ..prompts import Completion, LLMError, Prompt, Response
 from .rendering import (
@@ -20,7 +21,6 @@ from .rendering import (
     load_examples,
     load_glossary,
     load_template,
-    one_line,
 )
 
 TERMS = "Terms:"  # what the line of terms begins with in the form for base LLMs

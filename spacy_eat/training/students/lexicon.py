@@ -15,7 +15,6 @@ from spacy.lookups import Lookups
 from spacy.vectors import Vectors
 
 from ...corpora.dictionaries import cedict_entries
-from ..tuning.tune import base_model, load_tokenizer
 
 HAN = (range(0x4E00, 0xA000), range(0x3400, 0x4DC0), range(0xF900, 0xFB00))
 # What stands between them: ASCII, dashes and quotation marks, punctuation of their own, full-width forms.
@@ -87,6 +86,8 @@ def _explanations() -> dict[str, tuple[list[bool], str]]:
 
 def _input_embeddings(model: str | None) -> tuple[Any, np.ndarray]:
     """The tokenizer of an LLM, and its input embeddings, each of length 1."""
+    from ..tuning.tune import base_model, load_tokenizer
+
     name, _ = base_model(model)
     tokenizer = load_tokenizer(name)
     from transformers import AutoModelForCausalLM

@@ -9,14 +9,14 @@ from pathlib import Path
 import srsly
 
 from ...corpora.dictionaries import load_dictionary
+from ...corpora.parallel import ParallelRecord, hold_out_pairs, read_parallel
 from ...corpora.splits import held_out
 from ...taggers.pipeline import EnglishPipeline
 from ...types import Text
+from ..alignment_records import AlignmentRecord, hold_out_names, latin_names, read_alignment
 from .config import Corpora, Mix
 from .data import (
-    AlignmentRecord,
     Example,
-    ParallelRecord,
     Question,
     ask_name,
     ask_translation,
@@ -24,12 +24,7 @@ from .data import (
     build_name_examples,
     build_parallel_examples,
     build_tests,
-    hold_out_names,
-    hold_out_pairs,
     known_names,
-    latin_names,
-    read_alignment,
-    read_parallel,
     text_prefix,
 )
 from .pairs import mine_pairs

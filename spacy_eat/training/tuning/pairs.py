@@ -15,9 +15,10 @@ from functools import lru_cache
 from rapidfuzz.distance import Levenshtein
 
 from ...alignment.locate import find
+from ...corpora.parallel import ParallelRecord
 from ...text.boundaries import Edge
 from ...types import Text
-from .data import ParallelRecord, cased
+from ..alignment_records import cased
 
 # Least share of a name's sentences in which its words stand, least squared
 # cosine of the two, and least number of sentences for both to be counted.

@@ -1,6 +1,6 @@
 import pytest
 
-from spacy_eat.training.tuning.data import ParallelRecord
+from spacy_eat.corpora.parallel import ParallelRecord
 from spacy_eat.training.tuning.pairs import (
     learn_names,
     mine_pairs,
