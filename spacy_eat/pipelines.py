@@ -11,10 +11,8 @@ from spacy import util
 from spacy.language import Language
 from spacy.training.initialize import get_sourced_components
 
+from . import languages
 from .types import Usage
-
-# Languages whose words are not set apart: a rule-based tokenizer would take a phrase for one.
-SPACELESS = frozenset({"ja", "km", "lo", "my", "th", "zh"})
 
 
 class PipelineError(Exception):
@@ -73,7 +71,8 @@ def blank(lang: str) -> Language:
         return spacy.blank(lang)
     except ImportError as error:
         missing = " ".join(str(error).split())
-    tokenizer = "spacy_eat.ClusterTokenizer.v1" if lang in SPACELESS else "spacy.Tokenizer.v1"
+    # Where words are not set apart, a rule-based tokenizer would take a phrase for one.
+    tokenizer = "spacy.Tokenizer.v1" if languages.load(lang).spaces else "spacy_eat.ClusterTokenizer.v1"
     warnings.warn(
         f"spaCy's tokenizer for {lang!r} is not installed; {tokenizer} takes its place ({missing})",
         stacklevel=2,
