@@ -33,7 +33,7 @@ from thinc.types import Floats2d
 
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split
-from ..llm.local import likes_bfloat16
+from ..weights.devices import likes_bfloat16
 
 EMBEDDED = "embedded"
 PURPOSE = "'eat_token_classifier'"

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from .answers import answers_pattern
 from .backend import Backend
 from .cache import RequestCache
-from .decoding import answers_pattern
+from .forms import AlignmentForm
 from .prompts import Answer, LLMError, Prompt, Response, Usage
 
 logger = logging.getLogger(__name__)
@@ -445,7 +446,7 @@ def _schemas(prompt: Prompt) -> dict[Detail, dict[str, Any]]:
     if schema is None:
         return {}
     schemas: dict[Detail, dict[str, Any]] = {"form": schema}
-    source = prompt.completion.source if prompt.completion else None
+    source = prompt.completion.text if isinstance(prompt.completion, AlignmentForm) else None
     pattern = answers_pattern(source) if source and "properties" in schema else None
     if pattern is not None:
         properties = {name: {"$ref": "#/$defs/words"} for name in schema["properties"]}

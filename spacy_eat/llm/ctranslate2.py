@@ -1,5 +1,4 @@
-"""A model converted for CTranslate2: a small engine for CPUs and GPUs, without
-torch, with 8-bit weights.
+"""A model converted for CTranslate2: a small engine for CPUs and GPUs, without torch, with 8-bit weights.
 
     ct2-transformers-converter --model Qwen/Qwen2.5-1.5B-Instruct --output_dir qwen \
         --quantization int8 --copy_files tokenizer.json tokenizer_config.json
@@ -7,7 +6,8 @@ torch, with 8-bit weights.
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,9 @@ import numpy as np
 from ..optional import require
 from ..weights.prepare import fingerprint
 from .cache import RequestCache
-from .decoding import MARGIN, Question, SpanSearch
-from .local import (
-    Form,
-    Job,
-    LocalBackend,
-    PromptForms,
-    check_settings,
-    chosen_answer,
-    is_out_of_memory,
-    too_long,
-)
-from .prompts import Response
+from .decoding import MARGIN, Question, SpanSearch, TokenTree, choose_within_memory
+from .embedded import check_gone
+from .local import Engine, EngineSettings, Generated, LocalBackend, PromptStyle, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -37,199 +28,178 @@ EXTRA, TITLE = "ctranslate2", "A model of CTranslate2"
 
 def make_ctranslate2(
     path: str,
-    form: Form = "auto",
+    form: PromptStyle = "auto",
     tuned: bool = False,
     max_tokens: int = 512,
     batch_tokens: int = 8192,
+    batch_invariant: bool = True,
     beam_width: int = 6,
-    prior_weight: float = 0.5,
+    check_weight: float = 0.4,
+    draft: bool = True,
     device: str = "auto",
     compute_type: str = "default",
     threads: int = 0,
     template: dict[str, Any] | None = None,
     cache: str | None = "auto",
     cache_size_mb: float = 1024,
-) -> "CTranslate2":
-    """`spacy_eat.CTranslate2.v1`: a model of one's own in the format of
-    CTranslate2. It is loaded at the first prompt that the cache does not know.
+    prior_weight: float | None = None,
+) -> LocalBackend:
+    """`spacy_eat.CTranslate2.v1`: a model of one's own in the format of CTranslate2. It is loaded at the
+    first prompt that the cache does not know.
 
-    path (str): Folder of the converted model, with its tokenizer.json (and
-        tokenizer_config.json, for the chat template).
-    form (str): "chat" puts prompts as messages in the model's chat template,
-        "completion" as a text to continue. "auto": the former if there is one.
-    tuned (bool): Whether the model was tuned on the completions of this package
-        (`python -m spacy eat tune`): it is given no examples then.
+    path (str): Folder of the converted model, with its tokenizer.json (and tokenizer_config.json, for the
+        chat template).
+    form (str): "chat" puts prompts as messages in the model's chat template, "completion" as a text to
+        continue. "auto": the former if there is one.
+    tuned (bool): Whether the model was tuned on the completions of this package (`python -m spacy eat tune`):
+        it is given no examples then.
     max_tokens (int): Longest answer of a chat, in tokens.
     batch_tokens (int): Most tokens in a batch, with padding.
+    batch_invariant (bool): A text is answered the same whatever is answered beside it: texts are generated
+        one by one. False: in padded batches, which is faster; words differ now and then.
     beam_width (int): Candidates for each name.
-    prior_weight (float): How much of a candidate's log-probability under dummy
-        names is subtracted from its score, in completions.
+    check_weight, draft: As in `spacy_eat.Embedded.v1`, for a tuned model.
     device (str): "cpu", "cuda", "auto" for a GPU where there is one.
-    compute_type (str): "int8", "int8_float16", "bfloat16", "float32" ..., or
-        "default" for what the model was saved in, if the device can do it.
+    compute_type (str): "int8", "int8_float16", "bfloat16", "float32" ..., or "default" for what the model was
+        saved in, if the device can do it.
     threads (int): CPU threads, 0 for CTranslate2's default.
     template (Optional[Dict[str, Any]]): Variables for the chat template.
-    cache (Optional[str]): File of the request cache, "auto" for one in the
-        user's cache folder, None for no cache.
+    cache (Optional[str]): File of the request cache, "auto" for one in the user's cache folder, None for no
+        cache.
     cache_size_mb (float): Its size bound in megabytes.
-    RETURNS (CTranslate2): The backend.
+    prior_weight (Optional[float]): No longer there; anything but None and 0.0 is an error that says so.
+    RETURNS (LocalBackend): The backend.
     RAISES (ValueError): A setting is out of its range.
     """
-    check_settings(form, max_tokens=max_tokens, batch_tokens=batch_tokens, beam_width=beam_width)
-    return CTranslate2(
-        path=path,
+    check_gone(prior_weight)
+    return LocalBackend(
+        CTranslate2Model(path, device, compute_type, threads, batch_invariant),
         form=form,
         tuned=tuned,
-        max_tokens=max_tokens,
-        batch_tokens=batch_tokens,
+        draft=draft,
+        check_weight=check_weight,
         beam_width=beam_width,
-        prior_weight=prior_weight,
-        device=device,
-        compute_type=compute_type,
-        threads=threads,
-        template=template or {},
+        max_tokens=max_tokens,
+        batch_size=1,  # a prompt is computed once for its hypotheses, and for nothing else
+        batch_tokens=batch_tokens,
+        template=template,
         cache=RequestCache.from_config(cache, cache_size_mb),
     )
 
 
-class CTranslate2(LocalBackend):
-    """A model of CTranslate2."""
+@dataclass(frozen=True)
+class CTranslate2Model:
+    """A model of CTranslate2, as it is loaded. The arguments are those of `make_ctranslate2`."""
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        tuned: bool,
-        device: str,
-        compute_type: str,
-        threads: int,
-        **shared: Any,
-    ) -> None:
-        """See `make_ctranslate2`."""
-        super().__init__(**shared)
-        self.path = path
-        self.tuned = tuned
-        self.device = device
-        self.compute_type = compute_type
-        self.threads = threads
-        self._engine: Engine | None = None
-
-    @cached_property
-    def _weights(self) -> str:
-        return fingerprint(self.path)
+    path: str
+    device: str
+    compute_type: str
+    threads: int
+    batch_invariant: bool
 
     @property
     def identity(self) -> dict[str, Any]:
         return {
             "backend": "spacy_eat.CTranslate2.v1",
-            "weights": self._weights,
-            **self._identity(),
-            "tuned": self.tuned,
+            "weights": fingerprint(self.path),
             "compute_type": self.compute_type,
+            "batch_invariant": self.batch_invariant,
         }
 
-    def load(self) -> "Engine":
-        """Load the model, if it isn't.
-
-        RETURNS (Engine): The model and its tokenizer.
-        RAISES (ImportError): A library is missing.
-        RAISES (ValueError): The folder has no such model.
-        """
-        if self._engine is None:
-            self._engine = Engine(self)
-        return self._engine
+    def load(self, settings: EngineSettings) -> Engine:
+        return CTranslate2Engine(self, settings)
 
 
-class Engine:
-    """What is loaded: the model, its tokenizer, the search for answers."""
+class CTranslate2Engine:
+    """A loaded model, its tokenizer, and the search for answers. See `spacy_eat.llm.local.Engine`."""
 
-    def __init__(self, backend: CTranslate2) -> None:
+    longest = None
+
+    def __init__(self, source: CTranslate2Model, settings: EngineSettings) -> None:
         ctranslate2 = require("ctranslate2", extra=EXTRA, purpose=TITLE)
         transformers = require("transformers", extra=EXTRA, purpose=TITLE)
-        missing = [name for name in ("model.bin", "tokenizer.json") if not Path(backend.path, name).is_file()]
+        missing = [name for name in ("model.bin", "tokenizer.json") if not Path(source.path, name).is_file()]
         if missing:
             raise ValueError(
-                f"{backend.path} has no {' and no '.join(missing)}: convert a model with "
+                f"{source.path} has no {' and no '.join(missing)}: convert a model with "
                 "ct2-transformers-converter --copy_files tokenizer.json tokenizer_config.json"
             )
-        self.settings = backend
-        self.batch_tokens = backend.batch_tokens
+        self.source = source
+        self.batch_tokens = settings.batch_tokens
         self.model = ctranslate2.Generator(
-            backend.path,
-            device=backend.device,
-            compute_type=backend.compute_type,
-            intra_threads=backend.threads,
+            source.path,
+            device=source.device,
+            compute_type=source.compute_type,
+            intra_threads=source.threads,
         )
-        self.tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(backend.path)
-        self.forms = PromptForms(
-            self.tokenizer, backend.form, backend.tuned, backend.max_tokens, backend.template
-        )
+        self.tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(source.path)
         self.search = StaticSearch(
             self.model,
             self.tokenizer,
-            beam_width=backend.beam_width,
+            beam_width=settings.beam_width,
             margin=MARGIN,
-            batch_size=1,  # a prompt is computed once for its hypotheses, and for nothing else
-            max_tokens=backend.batch_tokens,
+            batch_size=settings.batch_size,
+            max_tokens=settings.batch_tokens,
         )
 
     @cached_property
     def ends(self) -> list[int]:
-        """The tokens that end an answer."""
-        config = json.loads(Path(self.settings.path, "config.json").read_text(encoding="utf-8"))
+        """The tokens that end any answer."""
+        config = json.loads(Path(self.source.path, "config.json").read_text(encoding="utf-8"))
         ends = [self.tokenizer.eos_token_id, self.tokenizer.convert_tokens_to_ids(config["eos_token"])]
-        known = [token for token in dict.fromkeys(ends) if token is not None]
-        return known if self.forms.chat else known + self.forms.line_breaks
+        return [token for token in dict.fromkeys(ends) if token is not None]
 
-    def generate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Response]]:
-        """Generate answers, in batches of prompts of like length.
+    def join_process(self) -> None:
+        """CTranslate2 has threads of its own."""
 
-        YIELDS (Tuple[int, Response]): A job's number and its answer.
-        """
-        waiting = list(jobs)
-        stop = set(self.ends) if jobs else set()
+    def read(self, tree: TokenTree) -> None:
+        """What prompts begin with is kept as CTranslate2's static prompt."""
+        tree.computed = len(tree)
+
+    def generate(
+        self, prompts: Sequence[tuple[TokenTree, int]], ends: Sequence[int], least: int
+    ) -> Iterator[tuple[int, Generated | None]]:
+        """See `Engine.generate`."""
+        waiting = dict(enumerate(prompts))
+        stop = set(ends)
         while waiting:
+            longest = max(waiting, key=lambda number: len(waiting[number][0]))
+            size = len(waiting[longest][0])
+            alone = {"max_batch_size": 1, "batch_type": "examples"}
+            batches = {"max_batch_size": max(self.batch_tokens, size), "batch_type": "tokens"}
             try:
                 results = self.model.generate_batch(
-                    [self.tokenizer.convert_ids_to_tokens(job.tokens) for job in waiting],
-                    max_batch_size=max(self.batch_tokens, *(len(job.tokens) for job in waiting)),
-                    batch_type="tokens",
-                    max_length=max(job.limit for job in waiting),
-                    min_length=0 if self.forms.chat else 1,
-                    end_token=self.ends,
+                    [self.tokenizer.convert_ids_to_tokens(tree.tokens) for tree, _ in waiting.values()],
+                    **(alone if self.source.batch_invariant else batches),
+                    max_length=max(limit for _, limit in waiting.values()),
+                    min_length=least,
+                    end_token=list(ends),
                     include_prompt_in_result=False,
                 )
             except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                longest = max(waiting, key=lambda job: len(job.tokens))
-                if self.batch_tokens <= len(longest.tokens):
-                    waiting.remove(longest)
-                    yield longest.number, too_long(longest)
-                self.batch_tokens //= 2
-                logger.warning("Out of memory: batches of %d tokens from now on", self.batch_tokens)
+                self.make_room(error)
+                if self.source.batch_invariant or self.batch_tokens <= size:
+                    del waiting[longest]
+                    yield longest, None
+                self.batch_tokens = max(1, self.batch_tokens // 2)
                 continue
-            for job, result in zip(waiting, results, strict=True):
-                yield job.number, self.forms.answer(job, result.sequences_ids[0], stop)
-            waiting = []
+            for (number, (_, limit)), result in zip(waiting.items(), results, strict=True):
+                tokens = result.sequences_ids[0]
+                length = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
+                yield number, Generated(list(tokens[: min(length, limit)]), length < limit)
+            return
 
-    def choose(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Response]]:
-        """Choose answers among the words of each job's source.
+    def choose(
+        self, questions: Iterable[Question], check_weight: float
+    ) -> Iterator[list[list[tuple[str, float]]] | None]:
+        """See `Engine.choose`."""
+        return choose_within_memory(self.search, questions, check_weight, self.make_room)
 
-        YIELDS (Tuple[int, Response]): A job's number and, as `Completion`
-            describes, its answers with their scores.
-        """
-        for job in jobs:
-            question = self.forms.question(job)
-            question.trunk.computed = job.examples
-            try:
-                (ranked,) = self.search.choose([question], self.settings.prior_weight)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                yield job.number, too_long(job)
-            else:
-                yield job.number, chosen_answer(question, ranked)
+    def make_room(self, error: RuntimeError) -> None:
+        """Raise an error again that is not a lack of memory."""
+        if not is_out_of_memory(error):
+            raise error
+        logger.warning("Out of memory: smaller batches from now on")
 
 
 class StaticSearch(SpanSearch):
@@ -274,5 +244,5 @@ class StaticSearch(SpanSearch):
     def _prompt_length(self, question: Question, path: list[int]) -> int:
         """RETURNS (int): How much of a path is the prompt for a name, before any answer."""
         rest = path[question.trunk.trunk :]
-        names = (*question.names, *question.dummies)
-        return question.trunk.trunk + max(len(name) for name in names if rest[: len(name)] == list(name))
+        begun = (len(name) for name in question.names if rest[: len(name)] == list(name))
+        return question.trunk.trunk + max(begun, default=1)

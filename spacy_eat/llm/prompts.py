@@ -1,10 +1,10 @@
 """What is asked of an LLM, and what it answers."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ..types import Failure, Usage
+from .forms import Completion
 
 Message = dict[str, str]
 
@@ -19,50 +19,6 @@ class Candidate(NamedTuple):
 
     text: str
     logprob: float | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """The form of a request that a base (not instruction-tuned) LLM continues.
-
-    The full prompts are `examples + prefix + suffix`, one per suffix; a
-    backend may compute what they share once. No prompt ends with a space: an
-    answer is continued as " " + answer + "\n".
-
-    examples (str): Solved examples, "" for none. A backend whose model was
-        tuned on this form leaves them out.
-    prefix (str): What all prompts begin with.
-    suffixes (Tuple[str, ...]): What each prompt ends with: one for a
-        translation, one per English phrase for an alignment.
-    source (Optional[str]): If set, every answer must be a substring of it (or
-        `none`), and the response is JSON: for each suffix a list of
-        [answer, logprob], best first. If None, the response is the text up to
-        the first line break, and there is exactly one suffix.
-    none (Optional[str]): The answer that says "not in the source", if the
-        model was tuned to give one.
-    draft (Optional[Tuple[str, str]]): If set, a tuned model may first write a line
-        that helps it, such as the names of a text with their English: what this
-        line begins with, and what follows it in place of the suffix. The prompt
-        is then `prefix + draft[0] + line + "\n" + draft[1]`.
-    checks (Tuple[Tuple[str, str], ...]): The same asked the other way round: per
-        suffix, what follows the prefix before an answer, and what should follow
-        " " + answer. A backend tuned on it lets the probability of the latter
-        decide between answers that are about as likely.
-    priors (Tuple[str, ...]): Suffixes with dummy phrases. A candidate's mean
-        log-probability under them says how likely it is whatever is asked;
-        a backend subtracts a share of it.
-    max_tokens (int): Longest answer, in tokens.
-    """
-
-    prefix: str
-    suffixes: tuple[str, ...]
-    source: str | None = None
-    none: str | None = None
-    draft: tuple[str, str] | None = None
-    checks: tuple[tuple[str, str], ...] = ()
-    priors: tuple[str, ...] = ()
-    max_tokens: int = 256
-    examples: str = ""
 
 
 class Fault(NamedTuple):
@@ -88,7 +44,7 @@ class Prompt(str):
 
     messages (Tuple[Message, ...]): The same request as chat messages, with
         "role" and "content".
-    completion (Optional[Completion]): The same request for a base LLM.
+    completion (Optional[Completion]): The same request in plain fields, for an LLM that continues a text.
     schema (Optional[dict]): JSON schema of the answer, for servers that can
         enforce one. None: free text.
     turns (Tuple[str, ...]): Further user turns of a dialogue. Each is sent
@@ -183,10 +139,3 @@ class UnusableAnswer(LLMError):
 
 
 Response = Answer | LLMError
-
-
-@runtime_checkable
-class LLMModel(Protocol):
-    """What spacy-llm calls a model: prompts per doc in, responses per doc out."""
-
-    def __call__(self, prompts: Iterable[Iterable[Any]]) -> Iterable[Iterable[Any]]: ...

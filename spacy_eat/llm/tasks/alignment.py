@@ -10,7 +10,8 @@ from spacy.tokens import Doc
 from ...records import needs_alignment, sentences_of, set_answers, set_failure, texts_of
 from ...text.lines import one_line
 from ...types import SentenceRecord
-from ..prompts import Answer, Candidate, Completion, LLMError, Prompt, Response
+from ..forms import NONE, AlignmentForm
+from ..prompts import Answer, Candidate, LLMError, Prompt, Response
 from .rendering import (
     FewShotExample,
     PromptTemplate,
@@ -20,10 +21,6 @@ from .rendering import (
     load_examples,
     load_template,
 )
-from .translation import translation_prompt
-
-NONE = "none"  # the answer for a name that has no words in the source
-PRIORS = ("name", "He said")  # phrases that mean nothing: what they are answered with is likely anyway
 
 
 class EntityAlignmentTask:
@@ -52,7 +49,6 @@ class EntityAlignmentTask:
         self.language = language
         self.examples = examples
         self.dialogue = dialogue
-        self._heads: dict[str, str] = {}
 
     def prompts(
         self, text: str, english: str, names: Sequence[str], lang: str
@@ -148,16 +144,7 @@ class EntityAlignmentTask:
             asked = {"phrase": phrases[0]}
         rendered = self.template.render(language=language, text=text, english=english, **asked)
         first, *turns = rendered.split("\f")
-        completion = Completion(
-            prefix=alignment_prompt(text, phrases[0], language)[0],
-            suffixes=tuple(alignment_prompt(text, phrase, language)[1] for phrase in phrases),
-            source=text,
-            none=NONE,
-            checks=tuple(check_prompt(phrase) for phrase in phrases),
-            priors=tuple(alignment_prompt(text, phrase, language)[1] for phrase in PRIORS),
-            max_tokens=48,
-            examples=self._head(lang, language),
-        )
+        completion = AlignmentForm(text, language, tuple(phrases), self._solved(lang))
         schema = None
         if not self.dialogue:
             schema = {
@@ -168,15 +155,14 @@ class EntityAlignmentTask:
             }
         return Prompt(first, completion=completion, schema=schema, turns=turns)
 
-    def _head(self, lang: str, language: str) -> str:
-        """The examples in the form of completions, one per name."""
-        if lang not in self._heads:
-            self._heads[lang] = "".join(
-                f"{''.join(alignment_prompt(example['text'], name, language))} {source}\n\n"
-                for example in (builtin_examples(lang) if self.examples is None else self.examples)
-                for name, source in example["entities"].items()
-            )
-        return self._heads[lang]
+    def _solved(self, lang: str) -> Tuple[Tuple[str, str, str], ...]:
+        """The examples for an LLM that continues a text, one for each name."""
+        examples = builtin_examples(lang) if self.examples is None else self.examples
+        return tuple(
+            (example["text"], name, words)
+            for example in examples
+            for name, words in example["entities"].items()
+        )
 
 
 _GLOSS = re.compile(r"\s*[(（]([^()（）]*[A-Za-z][^()（）]*)[)）]")
@@ -198,33 +184,6 @@ def without_glosses(text: str, phrases: Sequence[str]) -> str:
         )
 
     return _GLOSS.sub(rest, text)
-
-
-def alignment_prompt(text: str, phrase: str, language: str) -> Tuple[str, str]:
-    """The form in which a base LLM is asked for source words, and tuned.
-
-    text (str): The source sentence, on one line.
-    phrase (str): The English name.
-    language (str): English name of the source language.
-    RETURNS (Tuple[str, str]): What all names of the sentence share, and the
-        rest; it ends with "name:", to be continued by " " and the source words.
-    """
-    template = load_template("entity_alignment_completion")
-    rendered = template.render(text=one_line(text), phrase=one_line(phrase), language=language)
-    prefix, suffix = rendered.split("\f")
-    return prefix, suffix
-
-
-def check_prompt(phrase: str) -> Tuple[str, str]:
-    """The question turned round, in the form in which a base LLM finds the names of a text before it
-    translates: is an answer's English the phrase?
-
-    phrase (str): The English name.
-    RETURNS (Tuple[str, str]): What precedes " " and the source words, and what follows them.
-    """
-    _, line, _ = translation_prompt("", "", [("\f", one_line(phrase))]).split("\n")
-    before, after = line.split(" \f")
-    return before, after
 
 
 def parse_alignment(response: str, phrases: Sequence[str]) -> dict[str, list[Candidate]] | None:

@@ -10,7 +10,8 @@ from ...corpora.dictionaries import find_terms
 from ...records import sentences_of, texts_of
 from ...text.lines import one_line
 from ...types import SentenceRecord
-from ..prompts import Completion, LLMError, Prompt, Response
+from ..forms import TranslationForm
+from ..prompts import LLMError, Prompt, Response
 from .rendering import (
     LABELS,
     FewShotExample,
@@ -22,8 +23,6 @@ from .rendering import (
     load_glossary,
     load_template,
 )
-
-TERMS = "Terms:"  # what the line of terms begins with in the form for base LLMs
 
 
 class EntityTranslationTask:
@@ -58,7 +57,6 @@ class EntityTranslationTask:
         self.examples = examples
         self.glossary = glossary or {}
         self._longest_term = max(map(len, self.glossary), default=0)
-        self._heads: dict[str, str] = {}
 
     def pending(self, doc: Doc) -> list[SentenceRecord]:
         """The sentences of a doc that are to be translated."""
@@ -103,24 +101,13 @@ class EntityTranslationTask:
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )
         first, *turns = rendered.split("\f")
-        prefix, *terms, suffix = translation_prompt(text, language, glossary).split("\n")
-        completion = Completion(
-            prefix=f"{prefix}\n",
-            suffixes=("\n".join([*terms, suffix]),),
-            draft=(f"{terms[0]};" if terms else TERMS, suffix),
-            examples=self._head(lang, language),
-            max_tokens=min(512, 32 + 2 * len(text)),
-        )
+        completion = TranslationForm(text, language, tuple(glossary), self._solved(lang))
         return Prompt(first, completion=completion, turns=turns)
 
-    def _head(self, lang: str, language: str) -> str:
-        """The examples in the form of a completion."""
-        if lang not in self._heads:
-            self._heads[lang] = "".join(
-                f"{translation_prompt(example['text'], language)} {one_line(example['english'])}\n\n"
-                for example in (builtin_examples(lang) if self.examples is None else self.examples)
-            )
-        return self._heads[lang]
+    def _solved(self, lang: str) -> Tuple[Tuple[str, str], ...]:
+        """The examples for an LLM that continues a text."""
+        examples = builtin_examples(lang) if self.examples is None else self.examples
+        return tuple((example["text"], example["english"]) for example in examples)
 
     def parse(self, text: str, sentence: SentenceRecord, response: Response) -> None:
         """Write one response to its sentence."""
@@ -134,18 +121,6 @@ class EntityTranslationTask:
         sentence["error"] = error and f"translation: {error}"
         sentence["status"] = "failed" if error else "translated"
         sentence["english"] = None if error else english
-
-
-def translation_prompt(text: str, language: str, glossary: Sequence[Tuple[str, str]] = ()) -> str:
-    """The form in which a base LLM is asked for a translation, and tuned.
-
-    text (str): The sentence, on one line.
-    language (str): English name of its language.
-    glossary (Sequence[Tuple[str, str]]): Source terms with their English.
-    RETURNS (str): Ends with "English:", to be continued by " " and the translation.
-    """
-    template = load_template("entity_translation_completion")
-    return template.render(text=one_line(text), language=language, glossary=list(glossary))
 
 
 def clean_translation(response: str) -> str:

@@ -70,7 +70,7 @@ def build(corpora: Corpora, mix: Mix, seed: int) -> Built:
         built.train += build_alignment_examples(known[lang], count, mix, seed + 100 + number)
         if lang in mix.parallel or not mix.parallel:
             built.tests[f"alignment_{lang}"] = [
-                Example(text_prefix(text, lang), (ask_name(text, english, lang, name),))
+                Example(text_prefix(text, lang), (ask_name(english, lang, name),))
                 for text, english, name in build_tests(test, corpora.held_out_questions, seed)
             ]
     for number, (lang, count) in enumerate(sorted(mix.names.items())):
@@ -81,7 +81,7 @@ def build(corpora: Corpora, mix: Mix, seed: int) -> Built:
             continue
         records, plain, pairs = _read_parallel(corpora, lang, built)
         built.tests[f"translation_{lang}"] = [
-            Example(text_prefix(p.source, lang), (ask_translation(p.source, p.english, lang),)) for p in pairs
+            Example(text_prefix(p.source, lang), (ask_translation(p.english),)) for p in pairs
         ]
         rng = random.Random(seed + 200 + number)
         rng.shuffle(records)

@@ -16,9 +16,8 @@ from ...alignment.locate import find
 from ...corpora.dictionaries import find_terms
 from ...corpora.parallel import ParallelRecord
 from ...languages import load
-from ...llm.tasks.alignment import NONE, alignment_prompt
+from ...llm.forms import NONE, TERMS, name_question, terms_list, text_line, translation_question
 from ...llm.tasks.rendering import language_name
-from ...llm.tasks.translation import TERMS, translation_prompt
 from ...text.lines import one_line
 from ...types import Text
 from ..alignment_records import AlignmentRecord, contains, without_brackets
@@ -85,35 +84,31 @@ def build_tests(records: Sequence[AlignmentRecord], count: int, seed: int) -> li
 # --- Examples ------------------------------------------------------------------
 
 
-def ask_name(text: str, english: str, lang: str, answer: str) -> Question:
+def ask_name(english: str, lang: str, answer: str) -> Question:
     """The question for the source words of an English name."""
-    _, prompt = alignment_prompt(text, english, language_name(lang))
-    return Question("alignment", prompt, one_line(answer))
+    return Question("alignment", name_question(english, language_name(lang)), one_line(answer))
 
 
-def ask_translation(text: str, english: str, lang: str, glossary: Sequence[tuple[str, str]] = ()) -> Question:
+def ask_translation(english: str, glossary: Sequence[tuple[str, str]] = ()) -> Question:
     """The question for the translation.
 
     glossary (Sequence[Tuple[str, str]]): Source terms with their English.
     """
-    prompt = translation_prompt(text, language_name(lang), glossary)
-    return Question("translation", prompt.removeprefix(text_prefix(text, lang)), one_line(english))
+    return Question("translation", translation_question(glossary), one_line(english))
 
 
-def ask_terms(text: str, lang: str, terms: Sequence[tuple[str, str]]) -> Question:
+def ask_terms(text: str, terms: Sequence[tuple[str, str]]) -> Question:
     """The question for the names of a text with their English.
 
     terms (Sequence[Tuple[str, str]]): Source terms with their English.
     """
-    head, end = TERMS, "\n"
-    translation = ask_translation(text, "", lang, sorted(terms, key=lambda term: text.find(term[0])))
-    line = translation.prompt[: translation.prompt.index(end)] if terms else f"{head} {NONE}"
-    return Question("terms", head, line.removeprefix(head).strip())
+    listed = terms_list(sorted(terms, key=lambda term: text.find(term[0])))
+    return Question("terms", TERMS, listed or NONE)
 
 
 def text_prefix(text: str, lang: str) -> str:
     """What all prompts about a text begin with."""
-    return alignment_prompt(text, "", language_name(lang))[0]
+    return text_line(text, language_name(lang))
 
 
 def known_names(records: Iterable[AlignmentRecord]) -> dict[str, str]:
@@ -220,8 +215,8 @@ def build_name_examples(
             Example(
                 text_prefix(text, lang),
                 (
-                    ask_translation(text, english, lang),
-                    *(ask_name(text, name, lang, words) for name, words in asked),
+                    ask_translation(english),
+                    *(ask_name(name, lang, words) for name, words in asked),
                 ),
             )
         )
@@ -268,9 +263,9 @@ def build_parallel_examples(
             terms = own
         elif draw < mix.glossary + mix.dictionary:
             terms = find_terms(text, dictionary, lang=record.lang)
-        questions = [ask_translation(text, record.english, record.lang, terms)]
+        questions = [ask_translation(record.english, terms)]
         if record.complete and len(own) == len(found):
-            questions.append(ask_terms(text, record.lang, own))
+            questions.append(ask_terms(text, own))
         if found:
             example = _example(record.lang, text, found, english, names, mix, rng, avoid=record.english)
             questions += example.questions
@@ -292,7 +287,7 @@ def _example(
     asked = list(found)
     rng.shuffle(asked)
     text, asked = _respell(lang, text, asked[: mix.max_questions], mix.traditional if not avoid else 0.0, rng)
-    questions = [ask_name(text, name, lang, words) for name, words in asked]
+    questions = [ask_name(name, lang, words) for name, words in asked]
     if rng.random() < mix.none * len(asked):
         name = rng.choice(english)
         own = {known for known in names if names[known] == name}
@@ -304,7 +299,7 @@ def _example(
             and not any(word in text for word in own)
             and not any(contains(a, name) or contains(name, a) for a in present)
         ):
-            questions.append(ask_name(text, name, lang, NONE))
+            questions.append(ask_name(name, lang, NONE))
     return Example(text_prefix(text, lang), tuple(questions))
 
 

@@ -44,9 +44,9 @@ def test_scores_are_those_of_each_prompt_by_itself(tiny_model):
     model = load_model(str(tiny_model), Lora(rank=2), seed=0).eval()
     text = "特朗普访问了巴黎。"
     questions = (
-        ask_translation(text, "Trump visited Paris.", "zh"),
-        ask_name(text, "Paris", "zh", "巴黎"),
-        ask_name(text, "Trump", "zh", "特朗普"),
+        ask_translation("Trump visited Paris."),
+        ask_name("Paris", "zh", "巴黎"),
+        ask_name("Trump", "zh", "特朗普"),
     )
     weights = {"alignment": 1.0, "translation": 1.0}
     encoded = encode(Example(text_prefix(text, "zh"), questions), tokenizer)
