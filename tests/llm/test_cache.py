@@ -11,7 +11,8 @@ import pytest
 from spacy_eat.llm import cache as cache_module
 from spacy_eat.llm.backend import Backend
 from spacy_eat.llm.cache import OVERHEAD, RequestCache, digest
-from spacy_eat.llm.prompts import Answer, Completion, LLMError, Prompt, Response
+from spacy_eat.llm.forms import AlignmentForm
+from spacy_eat.llm.prompts import Answer, LLMError, Prompt, Response
 from spacy_eat.weights.prepare import cache_folder
 
 
@@ -90,8 +91,8 @@ def test_an_interrupted_batch_keeps_what_was_answered(path: Path) -> None:
 
 
 def test_whatever_decides_the_answer_is_in_the_key(path: Path) -> None:
-    def completion(source: str | None) -> Completion:
-        return Completion(prefix="p", suffixes=("s",), source=source)
+    def completion(text: str) -> AlignmentForm:
+        return AlignmentForm(text, "Chinese", ("Zhang San",))
 
     prompts = [
         Prompt("张三打李四"),

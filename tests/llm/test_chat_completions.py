@@ -15,7 +15,8 @@ from spacy_llm.registry import registry
 
 from spacy_eat.llm import chat_completions
 from spacy_eat.llm.chat_completions import ChatCompletions, make_chat_completions
-from spacy_eat.llm.prompts import Completion, LLMError, Prompt
+from spacy_eat.llm.forms import AlignmentForm
+from spacy_eat.llm.prompts import LLMError, Prompt
 
 from .server import Reply, Server, echo, error, reply
 
@@ -182,7 +183,7 @@ def test_a_server_without_structured_answers_is_asked_without() -> None:
 
 
 def names_in(source: str) -> Prompt:
-    return Prompt("a", schema=SCHEMA, completion=Completion(prefix="p", suffixes=("s",), source=source))
+    return Prompt("a", schema=SCHEMA, completion=AlignmentForm(source, "Chinese", ("Beijing",)))
 
 
 def schema_of(request: dict[str, Any]) -> Any:

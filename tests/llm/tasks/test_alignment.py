@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_eat.llm.tasks.alignment import (
-    alignment_prompt,
     make_alignment_task,
     parse_alignment,
     without_glosses,
@@ -74,23 +73,9 @@ def test_whatever_is_answered_only_asked_names_come_back(response, cut):
         assert candidates and all(isinstance(c.text, str) for c in candidates)
 
 
-def test_the_form_for_base_models():
-    assert alignment_prompt("我在\n北京。", "Beijing", "Chinese") == (
-        "Chinese: 我在 北京。\n",
-        "English name: Beijing\nChinese name:",
-    )
-    prompt = make_alignment_task().prompt("我在北京。", "I am in Beijing.", ["Beijing"], "zh")
-    completion = prompt.completion
-    assert completion.source == "我在北京。" and completion.none == "none"
-    assert completion.suffixes == ("English name: Beijing\nChinese name:",)
-    assert completion.examples.endswith("\n\n") and not completion.examples.startswith("\n")
-    assert all(s.endswith("Chinese name:") for s in completion.priors)
-    assert prompt.schema["required"] == ["Beijing"]
-
-
 def test_any_language():
     prompt = make_alignment_task().prompt("Я в Пекине.", "I am in Beijing.", ["Beijing"], "ru")
-    assert prompt.completion.prefix == "Russian: Я в Пекине.\n" and prompt.completion.examples == ""
+    assert prompt.completion.prefix == "Russian: Я в Пекине.\n" and prompt.completion.examples == ()
     assert (
         make_alignment_task(language="Cantonese").prompt("a", "b", ["c"], "zh").completion.prefix
         == "Cantonese: a\n"

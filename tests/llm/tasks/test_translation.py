@@ -3,7 +3,7 @@ import json
 import pytest
 
 from spacy_eat.llm.tasks.rendering import builtin_examples, load_examples
-from spacy_eat.llm.tasks.translation import clean_translation, make_translation_task, translation_prompt
+from spacy_eat.llm.tasks.translation import clean_translation, make_translation_task
 
 
 @pytest.mark.parametrize(
@@ -24,21 +24,13 @@ def test_clean_translation(response, expected):
     assert clean_translation(response) == expected
 
 
-def test_the_form_for_base_models():
-    assert translation_prompt("下\n雨。", "Chinese") == "Chinese: 下 雨。\nEnglish:"
-    assert (
-        translation_prompt("下雨。", "Chinese", [("雨", "Rain"), ("下", "Down")])
-        == "Chinese: 下雨。\nTerms: 雨 = Rain; 下 = Down\nEnglish:"
-    )
-
-
 @pytest.mark.parametrize("lang", ["zh", "ja"])
 def test_builtin_examples_are_sound(lang):
     examples = builtin_examples(lang)
     assert len(examples) >= 3
     assert load_examples(examples) == examples
     completion = make_translation_task().prompt("x", lang).completion
-    assert completion.examples.count("English:") == len(examples)
+    assert completion.head.count("English:") == len(examples)
 
 
 def test_no_examples_for_other_languages():
