@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 from spacy_eat.corpora import read
-from spacy_eat.llm.embedded import Embedded, make_embedded
+from spacy_eat.llm.embedded import make_embedded
+from spacy_eat.llm.forms import AlignmentForm
+from spacy_eat.llm.local import LocalBackend
 from spacy_eat.llm.prompts import Prompt
 from spacy_eat.llm.tasks.alignment import make_alignment_task
 from spacy_eat.llm.tasks.translation import make_translation_task
@@ -40,7 +42,7 @@ def prompts(count: int) -> tuple[list[Prompt], list[Prompt]]:
     return texts, names
 
 
-def timed(model: Embedded, asked: list[Prompt]) -> tuple[list[str], float, int]:
+def timed(model: LocalBackend, asked: list[Prompt]) -> tuple[list[str], float, int]:
     """RETURNS (Tuple[List[str], float, int]): Answers, seconds, tokens generated."""
     before = model.usage.completion_tokens
     start = time.perf_counter()
@@ -57,15 +59,13 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--adapter", default="default", help='folder, "default" or "none"')
-    parser.add_argument("--prior-weight", type=float, default=0.5)
     args = parser.parse_args()
     texts, names = prompts(args.sentences)
-    asked = sum(len(p.completion.suffixes) for p in names if p.completion)
+    asked = sum(len(p.completion.names) for p in names if isinstance(p.completion, AlignmentForm))
     settings = {
         "adapter": None if args.adapter == "none" else args.adapter,
         "dtype": args.dtype,
         "threads": args.threads,
-        "prior_weight": args.prior_weight,
     }
     make_embedded(**settings).load()  # imports, conversion
     seconds = []

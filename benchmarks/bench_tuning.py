@@ -5,8 +5,7 @@ training.
   names        source words of an English name, in three sentences without
                brackets, the name in the second or third: the share that is
                exactly right; decoding as the component does it, with and
-               without close answers asked the other way round, and the
-               prior of the answers subtracted
+               without close answers asked the other way round
   within       the share where the answer and the record's name are one within the
                other, the right ones included: an article often says its name
                twice, in full and in short, and the record has one of the two
@@ -30,7 +29,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 from sacrebleu.metrics.chrf import CHRF
@@ -150,9 +148,8 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=20, help="sentences per language and file")
     parser.add_argument("--pairs", nargs="+", default=["flores_dev", "pud_half"], help="without {lang}_")
     parser.add_argument(
-        "--prior-weights", type=float, nargs="+", default=[0.0], help="see spacy_eat.Embedded.v1"
+        "--check-weights", type=float, nargs="+", default=[0.0, 0.4], help="see spacy_eat.Embedded.v1"
     )
-    parser.add_argument("--check-weights", type=float, nargs="+", default=[0.0, 0.4], help="the same")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     args = parser.parse_args()
@@ -164,13 +161,13 @@ def main() -> None:
     for adapter in args.adapters:
         folder = None if adapter == "none" else adapter
         checks = args.check_weights if folder else [0.0]
-        for prior, check in product(args.prior_weights, checks) if args.names else ():
-            model = make_embedded(folder, prior_weight=prior, check_weight=check, threads=args.threads)
+        for check in checks if args.names else ():
+            model = make_embedded(folder, check_weight=check, threads=args.threads)
             model.load()
             for lang in LANGUAGES:
                 tests = held_out_names(corpora, lang)[: args.names]
                 rule = sum(first_chunk(text) == name for text, _, name in tests) / len(tests)
-                row = {"adapter": adapter, "prior": prior, "check": check}
+                row = {"adapter": adapter, "check": check}
                 row |= {"language": lang, "tested": len(tests)}
                 names.append({**row, "first chunk": rule, **score_names(model, tests, lang)})
                 print(json.dumps(names[-1]), flush=True)

@@ -5,9 +5,6 @@ import importlib.util
 import pytest
 import spacy
 
-from spacy_eat.llm.embedded import make_embedded
-from spacy_eat.llm.tasks.translation import make_translation_task
-
 TEXTS = {
     "zh": [
         "联想集团由柳传志于1984年在北京创立。",
@@ -58,26 +55,3 @@ def test_every_entity_is_accounted_for(run):
 def test_batches_give_what_single_docs_give(run):
     _, docs, piped = run
     assert [doc.to_json() for doc in piped] == [doc.to_json() for doc in docs]
-
-
-def test_names_are_found_before_the_translation():
-    text = TEXTS["zh"][2]
-    prompt = make_translation_task().prompt(text, "zh")
-    model = make_embedded()
-    drafts = []
-    load = model.load()
-    generate = load.decoder.generate
-
-    def remembering(prompts, stop):
-        for place, tokens in generate(prompts, stop):
-            drafts.append(load.tokenizer.decode(tokens))
-            yield place, tokens
-
-    load.decoder.generate = remembering
-    (answer,) = model.generate([prompt])
-    draft, translation = drafts
-    assert " = " in draft and draft.split(" = ")[0].strip() in text
-    assert answer == translation.strip() and "=" not in answer and "\n" not in answer
-    plain = make_embedded(draft=False)
-    (without,) = plain.generate([prompt])
-    assert without.usage.completion_tokens < answer.usage.completion_tokens

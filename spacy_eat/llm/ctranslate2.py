@@ -54,7 +54,7 @@ def make_ctranslate2(
     tuned (bool): Whether the model was tuned on the completions of this package (`python -m spacy eat tune`):
         it is given no examples then.
     max_tokens (int): Longest answer of a chat, in tokens.
-    batch_tokens (int): Most tokens in a batch, with padding.
+    batch_tokens (int): Most tokens in a batch, with padding, and so of a prompt with its answer.
     batch_invariant (bool): A text is answered the same whatever is answered beside it: texts are generated
         one by one. False: in padded batches, which is faster; words differ now and then.
     beam_width (int): Candidates for each name.
@@ -80,6 +80,7 @@ def make_ctranslate2(
         check_weight=check_weight,
         beam_width=beam_width,
         max_tokens=max_tokens,
+        longest=batch_tokens,
         batch_size=1,  # a prompt is computed once for its hypotheses, and for nothing else
         batch_tokens=batch_tokens,
         template=template,

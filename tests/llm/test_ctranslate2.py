@@ -1,38 +1,23 @@
 """CTranslate2 against the same models in torch."""
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spacy_eat.llm import ctranslate2 as backend
-from spacy_eat.llm.ctranslate2 import CTranslate2, make_ctranslate2
+from spacy_eat.llm.ctranslate2 import make_ctranslate2
 from spacy_eat.llm.embedded import make_embedded
+from spacy_eat.llm.local import LocalBackend
 from spacy_eat.llm.prompts import LLMError, Prompt
 from spacy_eat.weights.gemma import base_files, model_dir
 
-from .test_huggingface import NAMES, TEXTS, alignments, ask, parse_names, save_model, translations
 from .test_huggingface import make as make_huggingface
+from .tiny import NAMES, TEXTS, alignments, ask, convert, parse_names, save_model, translations
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="needs the extra 'ctranslate2'")
 torch = pytest.importorskip("torch", reason="converting needs torch")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'ctranslate2'")
-
-
-def convert(source: Path, target: Path) -> Path:
-    from ctranslate2.converters import TransformersConverter
-
-    class Converter(TransformersConverter):
-        def load_model(self, model_class: Any, name: str, dtype: Any = None, **settings: Any) -> Any:
-            return model_class.from_pretrained(name, torch_dtype=dtype, **settings)  # `dtype` is newer
-
-    Converter(str(source), copy_files=["tokenizer.json", "tokenizer_config.json"]).convert(str(target))
-    template = source / "chat_template.jinja"
-    if template.is_file():
-        (target / template.name).write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
-    return target
 
 
 @pytest.fixture(scope="module", params=["chat", "base"])
@@ -54,7 +39,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(model_dir(), tmp_path_factory.mktemp("tuned") / "converted")
 
 
-def make(folder: Path, **settings: Any) -> CTranslate2:
+def make(folder: Path, **settings: Any) -> LocalBackend:
     defaults = {"cache": None, "device": "cpu", "compute_type": "float32", "threads": 1, "max_tokens": 12}
     return make_ctranslate2(str(folder), **{**defaults, **settings})
 
@@ -86,9 +71,9 @@ def test_out_of_memory_means_smaller_batches(
 ) -> None:
     prompts = translations()
     expected = ask(make(tiny[1]), prompts)
-    model = make(tiny[1])
-    engine, sizes = model.load(), []
-    longest = max(len(engine.forms.job(0, prompt).tokens) for prompt in prompts)
+    model = make(tiny[1], batch_invariant=False)
+    engine, sizes = model.load().engine, []
+    longest = max(len(model.load().job(0, prompt).tree) for prompt in prompts)
 
     class SmallMemory:
         def __init__(self, generator: Any) -> None:
@@ -117,24 +102,11 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
             make(tmp_path, **setting)
 
 
-def test_pickles_and_identity(
-    tiny: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = str(tmp_path / "requests.sqlite")
-    model = make(tiny[1], cache=cache)
-    prompts = alignments()[:2]  # always answered; a text that is cut off is not kept
-    answers = ask(model, prompts)
-    again = pickle.loads(pickle.dumps(model))
-    monkeypatch.setattr(backend, "Engine", None)  # a cached run loads no model
-    assert ask(again, prompts) == answers
-    assert json.dumps(again.identity) == json.dumps(model.identity)
-    assert make(tiny[1], tuned=True).identity != make(tiny[1]).identity
-
-
+@pytest.mark.model
 def test_the_real_model_answers_as_in_torch(tuned: Path) -> None:
     prompts = [translations()[1], alignments()[0]]
     english, ours = ask(make(tuned, tuned=True), prompts)
-    expected, theirs = ask(make_embedded(dtype="float32", draft=False), prompts)
+    expected, theirs = ask(make_embedded(dtype="float32"), prompts)
     assert english == expected
     best = [[ranked[0] for ranked in parse_names(answer)] for answer in (ours, theirs)]
     assert best[0] == best[1]

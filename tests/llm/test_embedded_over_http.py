@@ -16,7 +16,7 @@ from spacy_llm.registry import registry
 from spacy_eat.cli.demo import SENTENCES
 from spacy_eat.llm.backend import Backend
 from spacy_eat.llm.chat_completions import make_chat_completions
-from spacy_eat.llm.embedded import Embedded
+from spacy_eat.llm.embedded import make_embedded
 from spacy_eat.llm.prompts import Prompt, Response
 from spacy_eat.weights.gemma import base_files
 
@@ -32,7 +32,7 @@ class Remembered(Backend):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Embedded(dtype="float32")
+        self.model = make_embedded(dtype="float32")
         self.prompts: dict[str, Prompt] = {}
 
     @property
