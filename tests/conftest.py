@@ -14,7 +14,7 @@ from spacy_llm.registry import registry
 TESTS = Path(__file__).parent
 # What whole folders and files are, see `markers` in pyproject.toml. Single tests have decorators.
 MARKS = {
-    "annotate": "slow",
+    "annotate/test_annotate_faults.py": "slow",
     "llm/test_ctranslate2.py": "slow",
     "llm/test_huggingface.py": "slow",
     "llm/test_embedded.py": "model",

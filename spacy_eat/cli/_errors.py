@@ -9,16 +9,16 @@ from pathlib import Path
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What is wrong with files, names or settings ends the command with one message and exit code 1. Anything
-    else is a mistake in the code, and keeps its traceback."""
+    """What is wrong with files, names, settings (ValueError) or packages ends the command with one message
+    and exit code 1. Anything else is a mistake in the code, and keeps its traceback."""
     from wasabi import msg
 
-    from ..corpora import CorpusError
     from ..pipelines import PipelineError
+    from ..types import Failure
 
     try:
         yield
-    except (CorpusError, PipelineError, ImportError) as error:
+    except (ValueError, ImportError, PipelineError, Failure) as error:
         msg.fail(str(error), exits=1)
     except OSError as error:
         if error.filename is None:

@@ -399,6 +399,7 @@ def test_retry_with_another_input_changes_nothing(tmp_path):
     assert journal.recover() == 7 and (journal.path.read_bytes(), journal.failed.read_bytes()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("workers,kills", [(1, KILLS), (2, 1)])
 def test_kill_and_resume(tmp_path, workers, kills):
@@ -448,6 +449,7 @@ def test_kill_and_resume(tmp_path, workers, kills):
     assert len(asked) - len(texts) <= kills * 16 * (2 * workers if workers > 1 else 1)
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_output(tmp_path):
     pytest.importorskip("ray")
     source = write_lines(tmp_path / "in.txt", [f"败{i}" if i % 10 == 7 else f"张三{i}" for i in range(60)])
@@ -465,6 +467,7 @@ def test_ray_gives_the_same_output(tmp_path):
     assert len((tmp_path / "log.txt").read_text(encoding="utf-8").split()) == 60 - finished
 
 
+@pytest.mark.slow
 def test_ray_passes_on_why_a_run_stops(tmp_path):
     pytest.importorskip("ray")
     source = write_lines(tmp_path / "in.txt", ["败"] * 32)
@@ -481,6 +484,7 @@ def test_ray_reader_passes_on_a_broken_file(tmp_path):
         ray_engine._unpack_done(last["batch"][0])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(tmp_path):
     def peak(lines: int) -> int:
         source = write_lines(tmp_path / "in.txt", (f"第{i}行有张三{i * 7919}号" for i in range(lines)))

@@ -1,4 +1,4 @@
-"""A thousand docs, on a server that has a bad day."""
+"""Hundreds of docs, on a server that has a bad day."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from spacy_eat.llm import chat_completions
 
 from ..llm.server import Server, error, reply
 
-COUNT = 1000
+COUNT = 300
 EN = "Liu Chuanzhi lives in Beijing."
 
 
@@ -61,7 +61,7 @@ def test_every_doc_is_annotated_or_put_aside(tmp_path, english, monkeypatch, los
         nlp = spacy.blank("zh")
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-        nlp.add_pipe("eat_entity_aligner", config={"model": model, "english": side})
+        nlp.add_pipe("eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side})
         nlp.to_disk(tmp_path / "nlp")
         settings = Settings(str(tmp_path / "nlp"))
         engine, target = here(settings), tmp_path / "out.jsonl"

@@ -275,6 +275,19 @@ def test_outputs_that_cannot_be_written(tmp_path, config):
         assert where in output.replace(" ", "") and "strict" not in output  # before the work
 
 
+def test_a_setting_that_shows_at_the_first_text_only(config, monkeypatch):
+    """Such as a cache folder that cannot be written: models are loaded when they are needed."""
+    from spacy.util import import_file
+
+    made = import_file("scripted", scripted.__file__)
+
+    def fails(self, doc):
+        raise ValueError("Can't write to /x. Set the environment variable SPACY_EAT_CACHE")
+
+    monkeypatch.setattr(made.Scripted, "__call__", fails)
+    assert "Set the environment variable SPACY_EAT_CACHE" in fail("demo", "张三", "-p", config)
+
+
 def test_labels_that_are_no_table(tmp_path, config):
     gold = write_gold(tmp_path / "gold.jsonl", GOLD)
     assert "no table of labels" in fail("evaluate", config, gold, *CODE, "--labels", "nope.json")
