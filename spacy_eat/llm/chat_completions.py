@@ -29,7 +29,7 @@ from .answers import answers_pattern
 from .backend import Backend
 from .cache import RequestCache
 from .forms import AlignmentForm
-from .prompts import Answer, LLMError, Prompt, Response, Usage
+from .prompts import Answer, LLMError, Prompt, Response, UnusableAnswer, Usage
 
 logger = logging.getLogger(__name__)
 _connecting = threading.Lock()
@@ -40,8 +40,14 @@ RETRY_STATUS = {408, 409, 425, 429}  # and 5xx
 CONFIGURATION_STATUS = {401, 404}
 # So many refusals (other 4xx), and never an answer, say the same.
 MAX_REFUSALS = 10
+# So many prompts in a row given up on for the server's sake: the rest of the batch is not sent.
+MAX_IN_A_ROW = 10
+MAX_TIMEOUTS = 2  # of one prompt
+PATIENCE = 3.0  # seconds, from the first one on, in which a server that is not known to work is asked again
+CONNECT_TIMEOUT = 4.0  # seconds to make a connection
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between attempts, doubled each time
-LONG_WAIT = 5.0  # seconds from which on a wait is worth a warning
+LONG_WAIT = 2.0  # seconds from which on it is told what a prompt waits for
+TELL_EVERY = 30.0  # seconds
 LONGEST_RETRY_AFTER = 300.0  # seconds; told to wait longer, a request is given up
 THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
@@ -80,10 +86,13 @@ def make_chat_completions(
     concurrency (int): Most requests in flight at once.
     requests_per_minute, tokens_per_minute (Optional[float]): The account's
         limits, None for none. Requests are spaced evenly to stay below them.
-    timeout (float): Seconds one attempt may take from start to end.
+    timeout (float): Seconds one attempt may take from start to end. After
+        two that took longer, a prompt is given up.
     max_retries (int): Further attempts after 408, 409, 429, 5xx, a lost
-        connection, a timeout or an answer that can't be read. With 8, a server
-        may be away for a minute and a half; each one more adds up to a minute.
+        connection or an answer that can't be read. With 8, a server may be
+        away for a minute and a half; each one more adds up to a minute. Only a
+        server that has answered before is waited for: one that was never heard
+        of, or was given up, gets 3 seconds.
     temperature (Optional[float]): 0.0 for the likeliest answer; None does not
         send it, for models that refuse it.
     max_tokens (Optional[int]): Longest answer in tokens, None for the server's
@@ -138,8 +147,15 @@ def make_chat_completions(
     )
 
 
+# What a user can do about it, as a format with the URL and the variable of the key.
+NO_SERVER = "is the server running at {url}? Check base_url."
+WRONG_KEY = "is the key in the environment variable {key} the right one?"
+WRONG_NAME = "does the server have this model? Check name and base_url (many end in /v1)."
+SLOW = "if the server is only slow, raise timeout."
+
+
 @dataclass(eq=False)
-class Failure(Exception):
+class Failed(Exception):
     """An attempt without an answer.
 
     reason (str): What the server said, or what happened on the way.
@@ -147,6 +163,10 @@ class Failure(Exception):
     after (Optional[float]): Seconds the server asked to wait before.
     status (Optional[int]): The HTTP status of a refusal.
     stop (bool): It is not about this prompt: the rest of the batch would fail alike.
+    slow (bool): The time was up.
+    busy (bool): The server works, and says that it has no time.
+    unusable (bool): The model answered, but not to the point.
+    remedy (str): What the user can do, "" for nothing.
     """
 
     reason: str
@@ -154,17 +174,25 @@ class Failure(Exception):
     after: float | None = None
     status: int | None = None
     stop: bool = False
+    slow: bool = False
+    busy: bool = False
+    unusable: bool = False
+    remedy: str = ""
 
 
 @dataclass
 class Batch:
     """The prompts of one call.
 
+    started (float): When, by the clock of the event loop.
     refusals (int): Prompts the server would not take.
+    in_a_row (int): Prompts given up on for the server's sake since the last answer.
     stop (Optional[LLMError]): Why there is no use in sending the rest.
     """
 
+    started: float
     refusals: int = 0
+    in_a_row: int = 0
     stop: LLMError | None = None
 
 
@@ -200,7 +228,7 @@ class Session:
         self.paused_until = 0.0  # the server asked everybody to wait
         self.heard = 0.0  # when the server last said anything
         self.complained = -math.inf  # when the user was last told of a long wait
-        self.answered = False  # the server has answered a prompt
+        self.answered = False  # the server has answered a prompt, and was not given up since
         self.stopped = False  # the last batch was
         self.takes: dict[Detail, bool] = {}  # what schemas the server takes, as far as is known
         self.pid = os.getpid()
@@ -282,10 +310,12 @@ class ChatCompletions(Backend):
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         if not _is_sendable(self._key) or (not self._key and self.base_url is None):
             reason = f"no usable key: set the environment variable {self.api_key_env}"
+            if self.base_url is None:
+                reason += " (or, for a server of your own, base_url)"
             yield from [LLMError(reason, retryable=False) for _ in prompts]
             return
         session = self._connect()
-        batch = Batch()
+        batch = Batch(session.loop.time())
         # After a batch that was stopped, one prompt goes ahead of the others.
         ahead = 1 if session.stopped else len(prompts)
         futures: list[Future[Response]] = []
@@ -305,13 +335,14 @@ class ChatCompletions(Backend):
         return os.environ.get(self.api_key_env, "").strip()
 
     def _connect(self) -> Session:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, Timeout
 
         key = self._key or "none"  # the client wants one
         with _connecting:
             if self._session is None or self._session.pid != os.getpid():  # a thread does not survive a fork
+                timeout = Timeout(self.timeout, connect=min(self.timeout, CONNECT_TIMEOUT))
                 client = AsyncOpenAI(
-                    api_key=key, base_url=self.base_url or OPENAI, timeout=self.timeout, max_retries=0
+                    api_key=key, base_url=self.base_url or OPENAI, timeout=timeout, max_retries=0
                 )
                 self._session = Session(client, self.concurrency, *self.limits)
                 weakref.finalize(self, self._session.close)
@@ -323,31 +354,41 @@ class ChatCompletions(Backend):
         its slot while it waits: a server in trouble gets fewer requests."""
         usage = Usage()
         async with session.slots:
-            started = session.loop.time()
+            started, timeouts = session.loop.time(), 0
             for attempt in itertools.count():
                 if batch.stop is not None:
                     return self._give_up(str(batch.stop), batch.stop.retryable, usage)
                 try:
-                    return Answer(await self._attempt(session, prompt, usage), usage)
-                except Failure as err:
+                    answer = await self._attempt(session, prompt, usage)
+                    batch.in_a_row = 0
+                    return Answer(answer, usage)
+                except Failed as err:
                     failure = err
                 except Exception as err:  # nothing that one prompt does may take the others along
-                    failure = Failure(f"{type(err).__name__}: {err}", retry=False)
-                if not failure.retry or failure.stop or attempt >= self.max_retries:
+                    failure = Failed(f"{type(err).__name__}: {err}", retry=False)
+                timeouts += failure.slow
+                wait = self._wait(attempt, failure)
+                begins = session.loop.time() + wait
+                known = failure.busy or session.answered or begins - batch.started < PATIENCE
+                more = timeouts < MAX_TIMEOUTS if failure.slow else known and attempt < self.max_retries
+                if not failure.retry or failure.stop or not more:
                     break
                 usage.retried += 1
-                backoff = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
-                wait = max(backoff, failure.after or 0.0)
-                self._log(session, attempt, failure, wait)
+                self._log(session, attempt, failure, wait, begins - started)
                 await asyncio.sleep(wait)
-            error = self._give_up(
-                f"{self.name} at {self.identity['server']}: {failure.reason}", failure.retry, usage
-            )
-            batch.refusals += failure.status is not None and not failure.retry
+            reason = f"{self.name} at {self.identity['server']}: {self._words(failure)}"
+            error = self._give_up(reason, failure.retry, usage, unusable=failure.unusable)
+            if failure.retry:
+                batch.in_a_row += 1
+            elif failure.status is not None:
+                batch.refusals += 1
             refused = batch.refusals >= MAX_REFUSALS and not session.answered
-            gone = failure.retry and session.heard < started  # not a word since the first attempt
+            # Not a word since the first attempt, or only such words.
+            gone = failure.retry and (session.heard < started or batch.in_a_row >= MAX_IN_A_ROW)
             if batch.stop is None and (failure.stop or refused or gone):
                 batch.stop = error
+            if gone:
+                session.answered = False
             return error
 
     async def _attempt(self, session: Session, prompt: Prompt, usage: Usage) -> str:
@@ -365,7 +406,7 @@ class ChatCompletions(Backend):
                 answer = await self._send(session, {**request, "extra_body": extra_body}, usage)
                 session.takes[detail] = True
                 break
-            except Failure as failure:
+            except Failed as failure:
                 if failure.status not in (400, 422):
                     raise
                 usage.retried += 1
@@ -381,8 +422,9 @@ class ChatCompletions(Backend):
 
         usage (Usage): To which is added what it takes.
         RETURNS (str): The answer.
-        RAISES (Failure): There is none.
+        RAISES (Failed): There is none.
         """
+        import httpx
         import openai
 
         tokens = sum(len(message["content"].encode()) for message in request["messages"]) / 3  # about
@@ -391,15 +433,18 @@ class ChatCompletions(Backend):
         try:
             create = session.client.chat.completions.create(**request)
             result = await asyncio.wait_for(create, self.timeout)
-        except (openai.APITimeoutError, asyncio.TimeoutError):
-            raise Failure(f"no answer within {self.timeout:g} s", retry=True) from None
+        except (openai.APITimeoutError, asyncio.TimeoutError) as err:
+            if isinstance(err.__cause__, httpx.ConnectTimeout):
+                raise Failed("no connection", retry=True, remedy=NO_SERVER) from None
+            raise Failed(f"no answer within {self.timeout:g} s", retry=True, slow=True, remedy=SLOW) from None
         except openai.APIConnectionError as err:
             cause = err.__cause__ or err
-            raise Failure(f"{type(cause).__name__} {cause}".strip(), retry=True) from None
+            reason = f"{type(cause).__name__} {cause}".strip()
+            raise Failed(reason, retry=True, remedy=NO_SERVER) from None
         except openai.APIStatusError as err:
             failure = _refusal(err)
         except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError) as err:
-            failure = Failure(f"the response is not valid JSON: {err}", retry=True)
+            failure = Failed(f"the response is not valid JSON: {err}", retry=True, remedy=NO_SERVER)
         session.heard = session.loop.time()
         if failure is None:
             taken = self._taken(result)
@@ -422,16 +467,32 @@ class ChatCompletions(Backend):
         cost = (prompt * self.prices[0] + completion * self.prices[1]) / 1e6
         return Usage(prompt_tokens=prompt, completion_tokens=completion, cost=cost)
 
-    def _log(self, session: Session, attempt: int, failure: Failure, wait: float) -> None:
+    def _wait(self, attempt: int, failure: Failed) -> float:
+        """RETURNS (float): Seconds before another attempt."""
+        if failure.slow:  # that was wait enough
+            return 0.0
+        backoff = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1)
+        return max(backoff, failure.after or 0.0)
+
+    def _log(self, session: Session, attempt: int, failure: Failed, wait: float, waited: float) -> None:
         level = logging.DEBUG
-        if wait >= LONG_WAIT and session.loop.time() - session.complained >= LONGEST_WAIT:
+        if waited >= LONG_WAIT and session.loop.time() - session.complained >= TELL_EVERY:
             level, session.complained = logging.WARNING, session.loop.time()
         reason = self._redact(failure.reason)
-        logger.log(level, "%s, attempt %d: %s; again in %.1f s", self.name, attempt + 1, reason, wait)
+        place = f"{self.name} at {self.identity['server']}"
+        logger.log(level, "%s, attempt %d: %s; again in %.1f s", place, attempt + 1, reason, wait)
 
-    def _give_up(self, reason: str, retryable: bool, usage: Usage) -> LLMError:
+    def _words(self, failure: Failed) -> str:
+        """RETURNS (str): What happened, and what can be done about it."""
+        if not failure.remedy:
+            return failure.reason
+        remedy = failure.remedy.format(url=self.identity["server"], key=self.api_key_env)
+        return f"{failure.reason}; {remedy}"
+
+    def _give_up(self, reason: str, retryable: bool, usage: Usage, *, unusable: bool = False) -> LLMError:
         usage.failed += 1
-        return LLMError(self._redact(reason), retryable=retryable, usage=usage)
+        kind = UnusableAnswer if unusable else LLMError
+        return kind(self._redact(reason), retryable=retryable, usage=usage)
 
     def _redact(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
@@ -476,29 +537,32 @@ def _encodable(text: str) -> str:
 
 def _content(result: Any) -> str:
     """RETURNS (str): What the model says in a response.
-    RAISES (Failure): It says nothing usable."""
+    RAISES (Failed): It says nothing usable."""
     choices = getattr(result, "choices", None)
     if not isinstance(choices, list) or not choices:
-        raise Failure(f"a response without choices: {_excerpt(result)}", retry=True)
+        remedy = NO_SERVER if isinstance(result, str) else ""  # a page
+        raise Failed(f"a response without choices: {_excerpt(result)}", retry=True, remedy=remedy)
     message = getattr(choices[0], "message", None)
     reason = getattr(choices[0], "finish_reason", None)
     content = getattr(message, "content", None)
     if reason == "length":
-        raise Failure("the answer was cut off at the token limit; see `max_tokens`", retry=False)
+        raise Failed(
+            "the answer was cut off at the token limit; see `max_tokens`", retry=False, unusable=True
+        )
     if reason == "content_filter":
-        raise Failure("the answer was stopped by the server's content filter", retry=False)
+        raise Failed("the answer was stopped by the server's content filter", retry=False, unusable=True)
     if refusal := getattr(message, "refusal", None):
-        raise Failure(f"the model refused: {_excerpt(refusal)}", retry=False)
+        raise Failed(f"the model refused: {_excerpt(refusal)}", retry=False, unusable=True)
     if not isinstance(content, str):
-        raise Failure(f"a response without content: {_excerpt(result)}", retry=True)
+        raise Failed(f"a response without content: {_excerpt(result)}", retry=True)
     answer = THOUGHTS.sub("", _encodable(content))
     if not answer.strip():
-        raise Failure("an empty answer", retry=False)
+        raise Failed("an empty answer", retry=False, unusable=True)
     return answer
 
 
-def _refusal(err: Any) -> Failure:
-    """RETURNS (Failure): What an HTTP error status means, in the server's words."""
+def _refusal(err: Any) -> Failed:
+    """RETURNS (Failed): What an HTTP error status means, in the server's words."""
     body, headers, status = err.body, err.response.headers, err.status_code
     while isinstance(body, dict):
         body = body.get("error") or body.get("message") or body.get("detail") or str(body)
@@ -506,12 +570,16 @@ def _refusal(err: Any) -> Failure:
     used_up = err.code == "insufficient_quota"  # OpenAI's 429 for an empty account
     too_long = after is not None and after > LONGEST_RETRY_AFTER
     retry = (status in RETRY_STATUS or status >= 500) and headers.get("x-should-retry") != "false"
-    return Failure(
+    busy = status in RETRY_STATUS or after is not None
+    remedies = {401: WRONG_KEY, 403: WRONG_KEY, 404: WRONG_NAME}
+    return Failed(
         f"HTTP {status}: {_excerpt(body or err.response.text or err.response.reason_phrase)}",
         retry=retry and not used_up,
         after=after,
         status=status,
         stop=status in CONFIGURATION_STATUS or used_up or too_long,
+        busy=busy,
+        remedy=remedies.get(status, ""),
     )
 
 
