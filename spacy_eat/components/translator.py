@@ -9,14 +9,26 @@ from spacy.util import minibatch
 from thinc.api import Config
 
 from ..llm.dispatch import Model, ask
+from ..llm.tasks.checks import has_letters
 from ..llm.tasks.translation import EntityTranslationTask
-from ..records import count_usage, install_extensions, new_record
+from ..records import (
+    count_usage,
+    install_extensions,
+    needs_english,
+    new_record,
+    sentences_of,
+    set_nothing,
+    texts_of,
+)
 from ..text.sentences import split_doc
+from ..types import Usage
+from .failures import OnError, tell
 
 DEFAULT_CONFIG = """
 [eat_translator]
 max_length = 256
 batch_size = 64
+on_error = "record"
 
 [eat_translator.task]
 @llm_tasks = "spacy_eat.EntityTranslation.v1"
@@ -38,6 +50,7 @@ def make_translator(
     model: Model,
     max_length: int,
     batch_size: int,
+    on_error: OnError,
 ) -> "EatTranslator":
     """Construct an `eat_translator`.
 
@@ -54,8 +67,12 @@ def make_translator(
     max_length (int): Characters above which a sentence is split at clause
         punctuation.
     batch_size (int): Most docs whose sentences are put to the model together.
+    on_error (str): What becomes of a sentence that fails: "record" records it in `doc._.eat` and warns,
+        once for each cause; "raise" raises an error after the batch.
     """
-    return EatTranslator(name=name, task=task, model=model, max_length=max_length, batch_size=batch_size)
+    return EatTranslator(
+        name=name, task=task, model=model, max_length=max_length, batch_size=batch_size, on_error=on_error
+    )
 
 
 class EatTranslator(Pipe):
@@ -64,7 +81,8 @@ class EatTranslator(Pipe):
     Step 1 of Entity-Aligned Translation (arXiv 2509.01147, section 3). Sentences
     are `doc.sents` where set, else split by punctuation. A sentence that has
     its English already (from the user, or from an earlier run) is left as it
-    is, so running the component again retries only what failed.
+    is, so running the component again retries only what failed. One without any
+    letter (emoji, digits) is not sent.
     """
 
     def __init__(
@@ -75,6 +93,7 @@ class EatTranslator(Pipe):
         model: Model,
         max_length: int = 256,
         batch_size: int = 64,
+        on_error: OnError = "record",
     ) -> None:
         """See `make_translator`."""
         install_extensions()
@@ -83,11 +102,12 @@ class EatTranslator(Pipe):
         self.model = model
         self.max_length = max_length
         self.batch_size = batch_size
+        self.on_error: OnError = on_error
 
     def __call__(self, doc: Doc) -> Doc:
         """Translate one doc.
 
-        doc (Doc): The doc. Failures are recorded in `doc._.eat`, not raised.
+        doc (Doc): The doc. Failures are recorded in `doc._.eat`, and raised as `on_error` says.
         RETURNS (Doc): The same doc.
         """
         return next(self.pipe([doc]))
@@ -110,13 +130,25 @@ class EatTranslator(Pipe):
         for doc in docs:
             if doc._.eat is None:
                 doc._.eat = new_record(split_doc(doc, max_length=self.max_length))
-        prompts = [list(prompts) for prompts, _ in self.task.generate_prompts(docs)]
-        responses = ask(self.model, prompts)
+            open_ = [sentence for sentence in sentences_of(doc) if needs_english(sentence)]
+            for text, sentence in zip(texts_of(doc, open_), open_, strict=True):
+                if not has_letters(text):
+                    set_nothing(sentence)
+        jobs = [self.task.pending(doc) for doc in docs]
+        prompts = [
+            [self.task.prompt(text, doc.lang_) for text, _ in pending]
+            for doc, pending in zip(docs, jobs, strict=True)
+        ]
+        failed: list[str] = []
         counted: set[int] = set()
-        for doc, answers in zip(docs, responses, strict=True):
-            for answer in answers:
-                if id(answer) not in counted:  # the same question is answered once for all
-                    counted.add(id(answer))
-                    count_usage(doc, answer.usage)
-        for _ in self.task.parse_responses([[doc] for doc in docs], responses):
-            pass
+        for doc, pending, responses in zip(docs, jobs, ask(self.model, prompts), strict=True):
+            usage = Usage()
+            for (text, sentence), response in zip(pending, responses, strict=True):
+                self.task.parse(text, sentence, response)
+                if sentence["error"]:
+                    failed.append(sentence["error"])
+                if id(response) not in counted:  # the same question is answered once for all
+                    counted.add(id(response))
+                    usage.add(response.usage)
+            count_usage(doc, usage)
+        tell(self.name, failed, self.on_error)

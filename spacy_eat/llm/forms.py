@@ -42,12 +42,14 @@ class TranslationForm:
     language (str): English name of its language.
     terms (Tuple[Tuple[str, str], ...]): Source terms with their English, to be kept to.
     examples (Tuple[Tuple[str, str], ...]): Sentences with their English, for an LLM that was not tuned.
+    drafted (bool): Whether a tuned LLM may write the line of names first.
     """
 
     text: str
     language: str
     terms: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
+    drafted: bool = True
 
     @property
     def head(self) -> str:

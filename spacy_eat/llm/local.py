@@ -297,7 +297,7 @@ class Loaded:
         if isinstance(form, AlignmentForm):
             self._tree(head + form.prefix, head, form.max_tokens)
             return lambda: self._question(form, head + form.prefix, form.questions, head)
-        draft = self.backend.draft
+        draft = self.backend.draft and form.drafted
         tree = self._tree(form.draft[0] if draft else head + form.prompt, head, form.max_tokens)
         limit = min(form.max_tokens, LENGTH_RATIO * (len(tree) - tree.computed) + LENGTH_EXTRA)
         return Job(number, tree, limit, "line", form if draft else None)

@@ -1,6 +1,7 @@
 """Everything that goes wrong between here and a model, on a real connection."""
 
 import json
+import logging
 import random
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from spacy_eat.llm import chat_completions
 from spacy_eat.llm.chat_completions import ChatCompletions, make_chat_completions
-from spacy_eat.llm.prompts import LLMError
+from spacy_eat.llm.prompts import LLMError, UnusableAnswer
 
 from .server import Reply, Server, echo, error, reply
 
@@ -103,8 +104,10 @@ def test_a_fault_that_stays_costs_one_answer(fault: str) -> None:
         first, bad, *rest = ask(model, ["a", "b", *"cdefghijklmnop"])
         assert isinstance(bad, LLMError) and bad.retryable
         assert [first, *rest] == [f"re: {x}" for x in "acdefghijklmnop"]
-        assert [r["messages"][0]["content"] for r in server.requests].count("b") == 3
-        assert (model.usage.failed, model.usage.retried) == (1, 2)
+        assert [r["messages"][0]["content"] for r in server.requests].count("b") == (
+            2 if fault == "hung" else 3
+        )
+        assert (model.usage.failed, model.usage.retried) == (1, 1 if fault == "hung" else 2)
 
 
 @pytest.mark.parametrize("fault", LASTING)
@@ -115,6 +118,8 @@ def test_a_lasting_fault_is_not_retried(fault: str) -> None:
         first, bad, last = ask(model, ["a", "b", "c"])
         assert isinstance(bad, LLMError) and not bad.retryable
         assert words in str(bad)
+        unusable = fault in ("length", "content filter", "refusal", "empty answer")
+        assert isinstance(bad, UnusableAnswer) == unusable  # another form of the request may do better
         assert (first, last) == ("re: a", "re: c")
         assert len(server.requests) == 3
 
@@ -211,6 +216,103 @@ def test_a_server_that_is_not_there_is_not_waited_for_by_every_prompt() -> None:
     assert time.monotonic() - started < 20
     assert all(isinstance(answer, LLMError) and answer.retryable for answer in answers)
     assert model.usage.retried <= 4 * 3
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waits, and no patience."""
+    monkeypatch.setattr(chat_completions, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(chat_completions, "LONGEST_WAIT", 0.001)
+    monkeypatch.setattr(chat_completions, "PATIENCE", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Reply(PAGE, 200, HTML), "502 Bad Gateway nginx; is the server running at {url}? Check base_url."),
+        (Reply(b"hello"), "not valid JSON"),
+        (error(500, "CUDA error"), "HTTP 500: CUDA error"),
+        (Reply(GOOD, cut=0), "is the server running at {url}? Check base_url."),
+    ],
+)
+def test_a_server_that_never_answered_is_not_waited_for(fault: Reply, words: str, clock: None) -> None:
+    with Server(lambda _: fault) as server:
+        answers = ask(make(server, max_retries=50, concurrency=4), [str(i) for i in range(100)])
+        assert all(isinstance(answer, LLMError) and answer.retryable for answer in answers)
+        assert all(words.format(url=server.url) in str(answer) for answer in answers)
+        assert len(server.requests) <= chat_completions.MAX_IN_A_ROW + 4
+
+
+def test_a_dead_server_is_named(clock: None) -> None:
+    with Server() as server:
+        pass
+    for url in (server.url, "http://no-such-host.invalid/v1"):
+        (answer,) = ask(make_chat_completions("m", base_url=url, cache=None), ["a"])
+        assert isinstance(answer, LLMError) and answer.retryable
+        assert f"m at {url}: ConnectError" in str(answer)
+        assert f"is the server running at {url}? Check base_url." in str(answer)
+
+
+def test_a_server_that_has_answered_is_waited_for_until_it_is_given_up(clock: None) -> None:
+    away = error(503, "restarting")
+    with Server() as server:
+        model = make(server, max_retries=20, concurrency=1)
+        assert ask(model, ["a"]) == ["re: a"]
+        server.handler = failing(away, times=15)
+        assert ask(model, ["b"]) == ["re: b"]
+        before = len(server.requests)
+        server.handler = lambda _: away
+        answers = ask(model, [str(i) for i in range(50)])
+        assert all("restarting" in str(answer) and answer.retryable for answer in answers)
+        assert len(server.requests) - before == chat_completions.MAX_IN_A_ROW * 21
+        before = len(server.requests)
+        assert isinstance(ask(model, ["c"])[0], LLMError)
+        assert len(server.requests) == before + 1  # not known to work any more
+        server.handler = echo
+        assert ask(model, ["c"]) == ["re: c"]
+
+
+def test_a_busy_server_is_waited_for_from_the_first(clock: None) -> None:
+    busy = error(429, "Slow down")
+    with Server(failing(busy, times=5)) as server:
+        assert ask(make(server, max_retries=5), ["a"]) == ["re: a"]
+
+
+def test_a_slow_server_costs_two_timeouts() -> None:
+    with Server(lambda _: Reply(b"", hang=True)) as server:
+        model = make(server, timeout=0.3, max_retries=8, concurrency=4)
+        answers = ask(model, [str(i) for i in range(50)])
+        assert len(server.requests) == 8
+    assert all(
+        "no answer within 0.3 s; if the server is only slow, raise timeout." in str(a) for a in answers
+    )
+
+
+def test_what_is_waited_for_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: None
+) -> None:
+    monkeypatch.setattr(chat_completions, "LONG_WAIT", 0.001)
+    with Server() as server, caplog.at_level(logging.WARNING):
+        model = make(server, max_retries=8)
+        ask(model, ["a"])
+        server.handler = failing(error(503, "Loading model"), times=6)
+        assert ask(model, ["b"]) == ["re: b"]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"m at {server.url}, attempt ") and "Loading model; again in" in message
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (401, "is the key in the environment variable OPENAI_API_KEY the right one?"),
+        (404, "Check name and base_url"),
+    ],
+)
+def test_the_remedy_is_told(status: int, remedy: str) -> None:
+    with Server(lambda _: error(status, "no")) as server:
+        (answer,) = ask(make(server), ["a"])
+        assert f"HTTP {status}: no; " in str(answer) and remedy in str(answer)
+        assert len(server.requests) == 1
 
 
 def test_server_restart_mid_run() -> None:

@@ -13,9 +13,10 @@ LEAST_LATIN = 0.5  # of the letters of an answer
 USELESS_LENGTH, DOUBTFUL_LENGTH, CUT_LENGTH = 0.3, 0.5, 0.6
 LENGTH_MATTERS = 24  # characters of English expected, from which on
 MOST_LENGTH = 12, 200  # characters of English a character of the source, and some more
-MOST_COPIED = 0.8  # of the words of an answer that may stand in the source
-COPIES_MATTER = 6  # words of an answer, from which on
+MOST_COPIED = 0.8  # of the small words of an answer that may stand in the source
+COPIES_MATTER = 3  # small words of an answer, from which on
 
+_ENGLISH = frozenset(["the", "and", "of", "by", "from", "with"])  # one of them says that a text is English
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-zÀ-ɏḀ-ỿ]")
 # English characters that a character of the source is worth.
@@ -27,6 +28,23 @@ _WIDTHS = (
 # What a sentence of ours that was not cut off may well end in, and one that goes on.
 _CLAUSE_END = tuple(",;:，；：、،؛–—-…")
 _GOES_ON = re.compile(r"(?:[,;(]|(?<!\w)(?:the|a|an|of|and|or))\s*$")
+_CLOSING = frozenset("」』）)】］]》〉〕”’｣\"'")
+# The full stop of scripts that have one of their own, by the first word of their characters' names; "" where
+# sentences have none.
+_STOPS = {
+    "CJK": "。",
+    "HIRAGANA": "。",
+    "KATAKANA": "。",
+    "KATAKANA-HIRAGANA": "。",
+    "DEVANAGARI": "।",
+    "BENGALI": "।",
+    "ARMENIAN": "։",
+    "ETHIOPIC": "።",
+    "KHMER": "។",
+    "MYANMAR": "။",
+    "THAI": "",
+    "LAO": "",
+}
 # "I'm sorry, but I can't assist with that." and its like.
 _REFUSAL = re.compile(
     r"""(?ix)^\W*(?:
@@ -45,6 +63,16 @@ LONG_NUMBER = 4  # digits, from which on a number is expected as it is: most of 
 def has_letters(text: str) -> bool:
     """Whether there is anything to translate in a text: "①" and emoji are no letters, "㈱" is."""
     return _LETTER.search(unicodedata.normalize("NFKC", text)) is not None
+
+
+def with_stop(text: str) -> str:
+    """RETURNS (str): A text with a full stop, if it ends in a letter or digit: without one, a small model
+    may take it for a title, and shorten it."""
+    if not text or not (unicodedata.category(text[-1])[0] in "LNM" or text[-1] in _CLOSING):
+        return text
+    last = next((char for char in reversed(text) if char.isalpha()), "")
+    script = unicodedata.name(last, "").split(" ")[0]
+    return text + _STOPS.get(script, ".")
 
 
 def translation_fault(text: str, english: str) -> Fault | None:
@@ -108,9 +136,9 @@ def missing_numbers(text: str, english: str) -> list[str]:
 
 
 def _is_copy(text: str, english: str) -> bool:
-    """Whether an answer was not translated: most of its words stand in the text in their order."""
-    words = english.casefold().split()
-    if len(words) < COPIES_MATTER:
+    """Whether an answer was not translated: its words (names apart) stand in a text that is not English."""
+    source = set(text.split())
+    words = [word for word in english.split() if word[0].islower()]
+    if len(words) < COPIES_MATTER or not _ENGLISH.isdisjoint(source):
         return False
-    source = set(text.casefold().split())
     return sum(word in source for word in words) > MOST_COPIED * len(words)

@@ -41,8 +41,11 @@ def language_name(lang: str) -> str:
     """English name of a language.
 
     lang (str): Code of a spaCy language ("zh"), or a name as it shall be used.
-    RETURNS (str): Such as "Chinese"; a code that spaCy does not know as it is.
+    RETURNS (str): Such as "Chinese"; "Source" for "xx", spaCy's code for any language; a code that spaCy
+        does not know as it is.
     """
+    if lang == "xx":
+        return "Source"
     try:
         name = get_lang_class(lang).__name__
     except ImportError:

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Iterable, List, Tuple
 
 from spacy.tokens import Doc
 
-from ...corpora.dictionaries import find_terms
-from ...records import sentences_of, texts_of
+from ...corpora.dictionaries import DICTIONARIES, find_terms
+from ...records import needs_english, sentences_of, set_english, set_failure, texts_of
 from ...text.lines import one_line
 from ...types import SentenceRecord
 from ..forms import TranslationForm
-from ..prompts import LLMError, Prompt, Response
+from ..prompts import Answer, Fault, LLMError, Prompt, Response
+from .checks import translation_fault, with_stop
 from .rendering import (
     LABELS,
     FewShotExample,
@@ -29,7 +31,8 @@ class EntityTranslationTask:
     """spacy-llm task: one prompt per sentence of `doc._.eat` that has no English.
 
     A response becomes the sentence's "english"; one that cannot be a
-    translation, or an `LLMError`, becomes its "error".
+    translation, or an `LLMError`, becomes its "error". One that looks faulty is
+    asked for once more, in a plainer form.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class EntityTranslationTask:
         labels: Mapping[str, str] | None = None,
         examples: Sequence[FewShotExample] | None = None,
         glossary: Mapping[str, str] | None = None,
+        binding: bool = False,
     ) -> None:
         """
         template (PromptTemplate): Renders the prompt.
@@ -50,22 +54,26 @@ class EntityTranslationTask:
             built-in ones, to untuned base models only.
         glossary (Optional[Mapping[str, str]]): Source terms with their English. A
             prompt lists those that its sentence contains, the longest at each place.
+        binding (bool): A translation without the English of a term is faulty.
         """
         self.template = template
         self.language = language
         self.labels = dict(LABELS if labels is None else labels)
         self.examples = examples
         self.glossary = glossary or {}
+        self.binding = binding
         self._longest_term = max(map(len, self.glossary), default=0)
 
-    def pending(self, doc: Doc) -> list[SentenceRecord]:
-        """The sentences of a doc that are to be translated."""
-        return [sentence for sentence in sentences_of(doc) if sentence["english"] is None]
+    def pending(self, doc: Doc) -> list[Tuple[str, SentenceRecord]]:
+        """The sentences of a doc that are to be translated, each with its text."""
+        open_ = [sentence for sentence in sentences_of(doc) if needs_english(sentence)]
+        return list(zip(texts_of(doc, open_), open_, strict=True))
 
     def generate_prompts(
         self, docs: Iterable[Doc], context_length: int | None = None
     ) -> Iterable[Tuple[Iterable[Any], Iterable[Doc]]]:
-        """One prompt per pending sentence. See spacy-llm's `ShardingLLMTask`.
+        """One prompt per pending sentence, where spacy-llm's own component runs the task: a
+        `ShardingLLMTask`.
 
         docs (Iterable[Doc]): Docs with `doc._.eat`.
         context_length (Optional[int]): Not used: sentences are split before.
@@ -73,7 +81,7 @@ class EntityTranslationTask:
             the doc itself in the place of each shard.
         """
         for doc in docs:
-            prompts = [self.prompt(text, doc.lang_) for text in texts_of(doc, self.pending(doc))]
+            prompts = [self.prompt(text, doc.lang_) for text, _ in self.pending(doc)]
             yield prompts, [doc] * max(1, len(prompts))
 
     def parse_responses(
@@ -82,9 +90,8 @@ class EntityTranslationTask:
         """Write the translations to `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
         for docs, answers in zip(shards, responses, strict=True):
             doc = next(iter(docs))
-            sentences = self.pending(doc)
-            for text, sentence, answer in zip(texts_of(doc, sentences), sentences, answers, strict=True):
-                self.parse(text, sentence, answer)
+            for (text, sentence), answer in zip(self.pending(doc), answers, strict=True):
+                self.parse(text, sentence, answer if isinstance(answer, LLMError) else Answer(str(answer)))
             yield doc
 
     def prompt(self, text: str, lang: str) -> Prompt:
@@ -101,8 +108,17 @@ class EntityTranslationTask:
             language=language, text=text, labels=self.labels, glossary=glossary, examples=self.examples or ()
         )
         first, *turns = rendered.split("\f")
-        completion = TranslationForm(text, language, tuple(glossary), self._solved(lang))
-        return Prompt(first, completion=completion, turns=turns)
+        solved = self._solved(lang)
+        check = partial(answer_fault, text, tuple(glossary) if self.binding else ())
+        # The other form is plain, and has the terms where a model can't but copy them: in the text.
+        plain = with_terms(text, glossary)
+        again = Prompt(
+            load_template("entity_translation_plain").render(language=language, text=plain),
+            completion=TranslationForm(plain, language, (), solved, drafted=False),
+            check=check,
+        )
+        completion = TranslationForm(with_stop(text), language, tuple(glossary), solved)
+        return Prompt(first, completion=completion, turns=turns, check=check, again=again)
 
     def _solved(self, lang: str) -> Tuple[Tuple[str, str], ...]:
         """The examples for an LLM that continues a text."""
@@ -111,21 +127,27 @@ class EntityTranslationTask:
 
     def parse(self, text: str, sentence: SentenceRecord, response: Response) -> None:
         """Write one response to its sentence."""
-        english, error = "", None
+        sentence["requests"] += response.usage.asked
         if isinstance(response, LLMError):
-            error = str(response)
+            set_failure(sentence, "translation", response)
+            return
+        fault = answer_fault(one_line(text), (), response)
+        if fault is not None and fault.fatal:
+            set_failure(sentence, "translation", fault.reason)
         else:
-            english = clean_translation(response)
-            error = _fault(text, english)
-        sentence["requests"] += 1
-        sentence["error"] = error and f"translation: {error}"
-        sentence["status"] = "failed" if error else "translated"
-        sentence["english"] = None if error else english
+            set_english(sentence, clean_translation(response))
+
+
+# "Sure! Here is the English translation:"
+_PREAMBLE = re.compile(
+    r"(?i)^(?:sure|certainly|of course)?\W*here(?:['’]|\si)s\s(?:the|your|an?)\s[\w ]*translation[^:]*:\s*"
+)
 
 
 def clean_translation(response: str) -> str:
     """The translation in a response, on one line."""
     text = one_line(clean(response))
+    text = _PREAMBLE.sub("", text)
     text = re.sub(
         r"(?i)^(?:\*\*)?(?:final |english )*(?:translation|english)(?:\*\*)?\s*[:：]\s*(?:\*\*)?\s*", "", text
     )
@@ -135,24 +157,29 @@ def clean_translation(response: str) -> str:
     return text
 
 
-_LETTER = re.compile(r"[^\W\d_]")
-_LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
+def answer_fault(text: str, terms: Sequence[Tuple[str, str]], response: str) -> Fault | None:
+    """What is wrong with a response.
+
+    text (str): The sentence, on one line.
+    terms (Sequence[Tuple[str, str]]): Those that it contains, with the English that they must have.
+    response (str): What the LLM answered.
+    RETURNS (Optional[Fault]): None if nothing can be seen.
+    """
+    english = clean_translation(response)
+    fault = translation_fault(text, english)
+    if fault is not None and fault.fatal:
+        return fault
+    for term, wanted in terms:
+        if wanted.casefold() not in english.casefold():
+            return Fault(f"the answer lacks {wanted!r} for {term!r}", fatal=False)
+    return fault
 
 
-def _fault(text: str, english: str) -> str | None:
-    """Why an answer cannot be the translation of a text, None if it can."""
-    letters = _LETTER.findall(english)
-    if not english or (not letters and _LETTER.search(text)):
-        return "the answer is empty"
-    latin = sum(map(bool, map(_LATIN.match, letters)))
-    if letters and latin < 0.5 * len(letters):
-        return f"the answer is not English: {english[:80]!r}"
-    if len(english) > 200 + 12 * len(text):
-        return f"the answer is {len(english)} characters long for a text of {len(text)}"
-    words = english.casefold().split()
-    if len(words) > 40 and len(set(words)) < len(words) / 6:
-        return f"the answer repeats itself: {english[:80]!r}"
-    return None
+def with_terms(text: str, terms: Sequence[Tuple[str, str]]) -> str:
+    """RETURNS (str): A text with the English of terms in their place."""
+    english = dict(terms)
+    pattern = "|".join(map(re.escape, sorted(english, key=len, reverse=True)))
+    return re.sub(pattern, lambda match: english[match.group()], text) if pattern else text
 
 
 def make_translation_task(
@@ -175,7 +202,9 @@ def make_translation_task(
         None: none for chat models, the built-in ones for untuned base models.
     glossary (Optional): Source terms with their English: a dict, a path to a
         JSON file, or a dictionary of the extra `dictionaries`: "cedict" for
-        Chinese, "jmnedict" for Japanese.
+        Chinese, "jmnedict" for Japanese. The English of a glossary of your own
+        must be in the translation (else it is asked for once more); that of a
+        dictionary is a suggestion.
     template (Optional[str]): Jinja template in the place of the built-in one,
         with the variables language, text, labels, glossary and examples.
     """
@@ -212,4 +241,5 @@ def _make(
         labels=labels,
         examples=load_examples(examples),
         glossary=load_glossary(glossary),
+        binding=not (isinstance(glossary, str) and glossary in DICTIONARIES),
     )
