@@ -15,14 +15,19 @@ TESTS = Path(__file__).parent
 # What whole folders and files are, see `markers` in pyproject.toml. Single tests have decorators.
 MARKS = {
     "annotate/test_annotate_faults.py": "slow",
+    "components/test_token_classifier.py": "slow",
+    "encoders": "model",
     "llm/test_ctranslate2.py": "slow",
-    "llm/test_huggingface.py": "slow",
-    "llm/test_embedded.py": "model",
+        "llm/test_embedded.py": "model",
     "llm/test_embedded_over_http.py": "model",
+    "llm/test_faults.py": "slow",
+    "llm/test_huggingface.py": "slow",
+    "llm/test_torch_engine.py": "slow",
     "project": "project",
     "test_embedded_pipeline.py": "model",
     "training/students/test_lexicon.py": "model",
     "training/tuning": "slow",
+    "weights/test_e5.py": "model",
 }
 
 
@@ -81,10 +86,11 @@ def llm() -> ScriptedLLM:
     return model
 
 
-@pytest.fixture
-def english(tmp_path: Path) -> Path:
-    """An English pipeline on disk that tags a few names."""
-    nlp = spacy.blank("en")
+@pytest.fixture(scope="session")
+def english(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An English pipeline on disk that tags a few names. Its language is "xx", which is loaded ten times as
+    fast as "en": its tokenizer has no exceptions."""
+    nlp = spacy.blank("xx")
     ruler = nlp.add_pipe("entity_ruler")
     names = {
         "PER": ["Liu Chuanzhi", "Tanaka", "Obama"],
@@ -92,8 +98,9 @@ def english(tmp_path: Path) -> Path:
         "ORG": ["Lenovo Group", "NHK", "Kyoto University"],
     }
     ruler.add_patterns([{"label": label, "pattern": name} for label in names for name in names[label]])
-    nlp.to_disk(tmp_path / "english")
-    return tmp_path / "english"
+    path = tmp_path_factory.mktemp("pipeline") / "english"
+    nlp.to_disk(path)
+    return path
 
 
 def merged(settings: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -358,6 +358,7 @@ def test_long_source():
 @pytest.mark.parametrize(
     "source", ["a" * 100_000, "東" * 100_000, "あ（" * 50_000, "か\u0301" + "\u3099" * 99_999, "\0" * 99_999]
 )
+@pytest.mark.slow
 def test_monotonous_source(source):
     answers = [[Candidate(source[:n], -1.0), Candidate(source[:n] + "b", -2.0)] for n in range(1, 30)]
     found = align(source, [str(i) for i in range(len(answers))], answers)

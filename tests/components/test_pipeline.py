@@ -184,6 +184,7 @@ def test_lone_surrogates(make_nlp, llm):
         spacy.blank("zh")("\ud800")
 
 
+@pytest.mark.slow
 def test_a_doc_of_100000_characters(make_nlp, lenovo):
     text = ZH * 5_000
     doc = make_nlp()(text)
@@ -192,6 +193,7 @@ def test_a_doc_of_100000_characters(make_nlp, lenovo):
     assert all(ent.text in NAMES.values() for ent in doc.ents)
 
 
+@pytest.mark.slow
 def test_60_kb_of_japanese(make_nlp, llm):
     text = "東京で田中が話した。" * 2_100
     assert len(text.encode("utf-8")) > 60_000
@@ -262,6 +264,7 @@ def test_kyoto_is_not_in_tokyo(make_nlp, llm):
     assert [(e.text, e.start_char) for e in doc.ents] == [("東京都", 0), ("京都", 4)]
 
 
+@pytest.mark.slow
 def test_pipe_gives_what_a_loop_gives(make_nlp, lenovo):
     texts = [ZH, "今天下雨。", "", "今天下雨。" + ZH] * 5
     looped = [make_nlp()(text).to_json() for text in texts]

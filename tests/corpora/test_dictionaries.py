@@ -37,6 +37,7 @@ def test_all_entries_are_read():
 
 
 @needs_jmnedict
+@pytest.mark.slow
 def test_jmnedict():
     names = load_dictionary("jmnedict")
     wanted = {"ロンドン": "London", "任天堂": "Nintendo", "日本放送協会": "Japan Broadcasting Corporation"}

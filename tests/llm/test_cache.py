@@ -141,6 +141,7 @@ def _fill(path: Path, worker: int, start: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.slow
 def test_many_processes_share_one_file(path: Path, method: str) -> None:
     context = multiprocessing.get_context(method)
     start = context.Event()

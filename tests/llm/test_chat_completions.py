@@ -254,6 +254,7 @@ def test_inside_a_running_event_loop() -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.slow
 def test_in_other_processes(method: str) -> None:
     with Server() as server:
         model = make(server)

@@ -120,6 +120,7 @@ def test_missing_labels_cost_a_student_nothing():
     assert nlp.update([known], sgd=optimizer)["ner"] > 0.0
 
 
+@pytest.mark.slow
 def test_reader_splits_by_text(tmp_path):
     docs = [annotated(f"张三在{i}号", (f"张三在{i}号", "aligned", [SURE])) for i in range(200)]
     DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "a.spacy")
