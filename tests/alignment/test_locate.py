@@ -200,5 +200,6 @@ def test_gold_names_come_back(names):
     ],
     ids=["wide", "spaces", "middle dot", "gloss", "latin gloss", "brackets", "quotes", "title"],
 )
+@pytest.mark.slow
 def test_gold_names_in_other_spellings_come_back(names, change):
     assert recovered(names, change) > 0.985

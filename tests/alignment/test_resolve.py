@@ -347,6 +347,7 @@ def test_every_aligner_is_resolved_alike():
 # --- size ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_long_source():
     source = ("東京都と京都、アメリカのＮＡＴＯ（北大西洋条約機構）を訪れた。" * 4000)[:100_000]
     answers = ["東京都", "京 都", "アメリカ合衆国", "nato", "北大西洋条約同盟", "ザクセン選帝侯国", "Ukraine"]
@@ -372,6 +373,7 @@ GOLD = ["zh_pud_half.iob2", "zh_gsdsimp_dev.iob2", "ja_stockmark_dev.jsonl", "ja
 
 @pytest.mark.parametrize("mentions", ["all", "aligned"])
 @pytest.mark.parametrize("corpus", GOLD)
+@pytest.mark.slow
 def test_gold_answers_align_to_gold_spans(data, corpus, mentions):
     right = predicted = gold = 0
     for record in corpora.read(data / "gold" / corpus, labels=None):
