@@ -18,7 +18,7 @@ MARKS = {
     "components/test_token_classifier.py": "slow",
     "encoders": "model",
     "llm/test_ctranslate2.py": "slow",
-        "llm/test_embedded.py": "model",
+    "llm/test_embedded.py": "model",
     "llm/test_embedded_over_http.py": "model",
     "llm/test_faults.py": "slow",
     "llm/test_huggingface.py": "slow",

@@ -336,6 +336,7 @@ def results_of(numbers, failing):
         yield Result(record, None, "boom") if n in failing else Result(record, {"n": n, **record.fields})
 
 
+@pytest.mark.slow
 def test_journal_goes_on_from_a_kill_at_any_byte(tmp_path):
     """Every state that a kill can leave: the side file is written first, then
     the output, each of them cut anywhere."""

@@ -256,6 +256,7 @@ def test_a_pipeline_that_is_not_there(tmp_path, monkeypatch, command, name):
     assert f"pipeline {name!r}" in fail(command, *arguments)
 
 
+@pytest.mark.slow
 def test_workers_tell_why_they_cannot_begin(tmp_path, monkeypatch):
     (tmp_path / "in.txt").write_text("张三\n", encoding="utf-8")
     command = ("annotate", tmp_path / "in.txt", tmp_path / "out.jsonl", "-p", "nope", "-w", "2")
