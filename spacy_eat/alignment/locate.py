@@ -14,7 +14,7 @@ from functools import cache
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
-from ..languages import load
+from ..languages import Language, load
 from ..text.boundaries import Edge, is_outside, script
 from ..text.folding import Folded, fold
 from ..types import Span, Text
@@ -72,7 +72,7 @@ def find(text: Text, answer: str, *, min_similarity: float = 0.8) -> list[Span]:
             if exact:
                 return [Span(start, end, origin="exact") for start, end in apart(exact)]
     wanted = fold(answer).text
-    for wording in _wordings(answer, text.lang):
+    for wording in _wordings(answer, text.language):
         places = _search(text, text.folded, wording) or _search(text, _without_glosses(text), wording)
         if places:
             return [
@@ -198,7 +198,7 @@ def _without_glosses(text: Text) -> Folded:
     )
 
 
-def _wordings(answer: str, lang: str) -> Iterator[str]:
+def _wordings(answer: str, language: Language) -> Iterator[str]:
     """The folded answer, then with less and less around the name."""
     whole = answer[slice(*_trim(answer, 0, len(answer)))]
     glosses = [gloss.group()[1:-1] for gloss in _GLOSS.finditer(whole)]
@@ -208,10 +208,10 @@ def _wordings(answer: str, lang: str) -> Iterator[str]:
     shorter = [
         rest
         for name in names
-        for word in _titles(lang)
+        for word in _titles(language)
         for rest in (name.removesuffix(word), name.removeprefix(word))
     ]
-    shorter += [load(lang).particle.sub("", name) for name in names]
+    shorter += [language.particle.sub("", name) for name in names]
     shorter += map(_fold_text, glosses)
     yield from (name for name in dict.fromkeys(shorter) if len(name) >= 2 and name not in names)
 
@@ -242,7 +242,7 @@ def _find_similar(text: Text, wanted: str, min_similarity: float) -> list[Span]:
     window = fuzz.partial_ratio_alignment(wanted, folded.text, score_cutoff=80 * min_similarity)
     if window is None:
         return []
-    numbers = _contrasts(wanted, text.lang)
+    numbers = _contrasts(wanted, text.language)
     slack = max(1, round(len(wanted) * (1 - min_similarity)))
     best = min_similarity - 1e-9, 0, 0, 0
     for i in range(max(0, window.dest_start - slack), window.dest_start + slack + 1):
@@ -253,7 +253,7 @@ def _find_similar(text: Text, wanted: str, min_similarity: float) -> list[Span]:
             # Of equal slices one as long as the answer: more often a character differs than is missing.
             similarity = Levenshtein.normalized_similarity(wanted, part)
             rank = similarity, -abs(len(part) - len(wanted)), -i, j
-            if rank <= best or not _same_ends(wanted, part) or _contrasts(part, text.lang) != numbers:
+            if rank <= best or not _same_ends(wanted, part) or _contrasts(part, text.language) != numbers:
                 continue
             if _place(text, folded, i, j):
                 best = rank
@@ -272,13 +272,13 @@ def _same_ends(wanted: str, text: str) -> bool:
 
 
 @cache
-def _titles(lang: str) -> list[str]:
-    titles = {*load(lang).titles, *load("en").titles}
+def _titles(language: Language) -> list[str]:
+    titles = {*language.titles, *load("en").titles}
     return sorted({_fold_text(title) for title in titles}, key=len, reverse=True)
 
 
-def _contrasts(text: str, lang: str) -> list[str]:
-    contrasting = _fold_text(load(lang).contrasting)
+def _contrasts(text: str, language: Language) -> list[str]:
+    contrasting = _fold_text(language.contrasting)
     return sorted(c for c in text if c.isnumeric() or c in contrasting)
 
 
