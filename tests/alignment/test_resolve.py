@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_eat import corpora
-from spacy_eat.alignment.llm import to_options
+from spacy_eat.alignment.llm import NONE_LOGPROB, TEMPERATURE, to_options
 from spacy_eat.alignment.locate import find
 from spacy_eat.alignment.resolve import resolve
 from spacy_eat.llm.prompts import Candidate
@@ -231,8 +232,9 @@ def test_scores():
     einstein = score("アルバート・アインシュタイン", ("アルベルト・アインシュタイン", None))
     assert einstein == pytest.approx(0.9 * 11 / 13)
     assert score("北京", ("东京", None), ("北京", None)) == 0.5
-    # A softmax, and less sure than that of the log-probabilities as they are: 0.9945.
-    assert 0.94 < score("北京话", ("北京", 0.2), ("北京话", -5.0)) < 0.97
+    # A softmax over the answers and none, softened by the temperature.
+    softmax = 1 / (1 + math.exp(-5.2 / TEMPERATURE) + math.exp((NONE_LOGPROB - 0.2) / TEMPERATURE))
+    assert score("北京话", ("北京", 0.2), ("北京话", -5.0)) == pytest.approx(softmax)
     assert score("北京话", ("北京", -1.0), ("北京话", -1.0)) == pytest.approx(0.5, abs=0.01)
     # Two answers for one span.
     assert score("北京市", ("北京", -1.0), ("北京市", -1.0)) == pytest.approx(0.97, abs=0.03)
