@@ -28,10 +28,10 @@ def split_doc(doc: Doc, *, max_length: int = 256) -> list[tuple[int, int]]:
             for sent in doc.sents
             for piece in _shorten(text, *_strip(text, sent.start_char, sent.end_char), max_length)
         ]
-    return split_text(text, max_length=max_length)
+    return split_text(text, max_length=max_length, lang=doc.lang_)
 
 
-def split_text(text: str, *, max_length: int = 256) -> list[tuple[int, int]]:
+def split_text(text: str, *, max_length: int = 256, lang: str = "") -> list[tuple[int, int]]:
     """Sentences of a text, at CJK and Latin sentence punctuation and line breaks.
 
     Quotes and brackets stay with their sentence: it does not end inside them,
@@ -42,11 +42,13 @@ def split_text(text: str, *, max_length: int = 256) -> list[tuple[int, int]]:
 
     text (str): The text.
     max_length (int): Characters above which a sentence is split further.
+    lang (str): Code of its language, whose abbreviations end no sentence; nor do English ones.
     RETURNS (List[Tuple[int, int]]): As for `split_doc`.
     """
     pieces: list[tuple[int, int]] = []
+    short = frozenset([*load("en").abbreviations, *load(lang).abbreviations])
     for start, end in _lines(text):
-        for piece in _at_terminators(text, start, end, within_brackets=False):
+        for piece in _at_terminators(text, start, end, short, within_brackets=False):
             pieces.extend(_shorten(text, *_strip(text, *piece), max_length))
     return pieces
 
@@ -58,7 +60,9 @@ def _lines(text: str) -> Iterator[tuple[int, int]]:
         start += len(line)
 
 
-def _at_terminators(text: str, start: int, end: int, *, within_brackets: bool) -> Iterator[tuple[int, int]]:
+def _at_terminators(
+    text: str, start: int, end: int, short: frozenset[str], *, within_brackets: bool
+) -> Iterator[tuple[int, int]]:
     begin = position = start
     waiting: list[str] = []
     while position < end:
@@ -68,7 +72,7 @@ def _at_terminators(text: str, start: int, end: int, *, within_brackets: bool) -
         elif waiting and char in waiting:
             del waiting[waiting.index(char) :]
         position += 1
-        if waiting or not _ends_sentence(text, position - 1, end):
+        if waiting or not _ends_sentence(text, position - 1, end, short):
             continue
         while position < end and (
             text[position] in _TERMINATORS or text[position] in _CLOSING or text[position] == "."
@@ -80,7 +84,7 @@ def _at_terminators(text: str, start: int, end: int, *, within_brackets: bool) -
         yield begin, end
 
 
-def _ends_sentence(text: str, position: int, end: int) -> bool:
+def _ends_sentence(text: str, position: int, end: int, short: frozenset[str]) -> bool:
     char = text[position]
     if char == "…":  # dots that a word or a comma follows are a pause, not an end
         rest = text[position:end].lstrip("….")[:1]
@@ -97,7 +101,7 @@ def _ends_sentence(text: str, position: int, end: int) -> bool:
         word -= 1
     # An initial or a title is not the end of a sentence: "J. Smith", "Dr. Smith".
     initial = position - word == 1 and text[word].isupper()
-    return not initial and text[word:position] not in load("en").abbreviations
+    return not initial and text[word:position] not in short
 
 
 def _shorten(text: str, start: int, end: int, max_length: int) -> Iterator[tuple[int, int]]:
@@ -113,7 +117,7 @@ def _shorten(text: str, start: int, end: int, max_length: int) -> Iterator[tuple
 
 
 def _last_cut(text: str, start: int, limit: int) -> int:
-    *_, last = _at_terminators(text, start, limit, within_brackets=True)
+    *_, last = _at_terminators(text, start, limit, frozenset(), within_brackets=True)
     if start < last[0]:
         return last[0]
     for position in range(limit, start + (limit - start) // 4, -1):

@@ -8,6 +8,13 @@ from hypothesis import strategies as st
 from spacy_eat.text.sentences import split_doc, split_text
 
 
+def test_abbreviations_are_the_languages():
+    text = "Он жил на ул. Ленина. Потом уехал."
+    assert [text[s:e] for s, e in split_text(text, lang="ru")] == ["Он жил на ул. Ленина.", "Потом уехал."]
+    assert len(split_text(text)) == 3
+    assert len(split_doc(spacy.blank("de").make_doc("Die Nr. 5 lebt. Sie geht."))) == 2
+
+
 def pieces(text, **kwargs):
     return [text[start:end] for start, end in split_text(text, **kwargs)]
 
