@@ -92,7 +92,7 @@ def make_chat_completions(
         connection or an answer that can't be read. With 8, a server may be
         away for a minute and a half; each one more adds up to a minute. Only a
         server that has answered before is waited for: one that was never heard
-        of, or was given up, gets 3 seconds.
+        of gets 3 seconds, one that was given up a single attempt.
     temperature (Optional[float]): 0.0 for the likeliest answer; None does not
         send it, for models that refuse it.
     max_tokens (Optional[int]): Longest answer in tokens, None for the server's
@@ -184,13 +184,15 @@ class Failed(Exception):
 class Batch:
     """The prompts of one call.
 
-    started (float): When, by the clock of the event loop.
+    deadline (float): When a server that is not known to work is given up, by the clock of the event loop.
+    timeouts (int): That a prompt may have.
     refusals (int): Prompts the server would not take.
     in_a_row (int): Prompts given up on for the server's sake since the last answer.
     stop (Optional[LLMError]): Why there is no use in sending the rest.
     """
 
-    started: float
+    deadline: float
+    timeouts: int
     refusals: int = 0
     in_a_row: int = 0
     stop: LLMError | None = None
@@ -315,9 +317,10 @@ class ChatCompletions(Backend):
             yield from [LLMError(reason, retryable=False) for _ in prompts]
             return
         session = self._connect()
-        batch = Batch(session.loop.time())
-        # After a batch that was stopped, one prompt goes ahead of the others.
-        ahead = 1 if session.stopped else len(prompts)
+        batch = Batch(session.loop.time() + PATIENCE, MAX_TIMEOUTS)
+        ahead = len(prompts)
+        if session.stopped:  # the last batch was: one prompt goes ahead of the others, without patience
+            batch, ahead = Batch(0.0, 1), 1
         futures: list[Future[Response]] = []
         try:
             for part in (prompts[:ahead], prompts[ahead:]):
@@ -369,8 +372,8 @@ class ChatCompletions(Backend):
                 timeouts += failure.slow
                 wait = self._wait(attempt, failure)
                 begins = session.loop.time() + wait
-                known = failure.busy or session.answered or begins - batch.started < PATIENCE
-                more = timeouts < MAX_TIMEOUTS if failure.slow else known and attempt < self.max_retries
+                known = failure.busy or session.answered or begins < batch.deadline
+                more = timeouts < batch.timeouts if failure.slow else known and attempt < self.max_retries
                 if not failure.retry or failure.stop or not more:
                     break
                 usage.retried += 1

@@ -283,6 +283,8 @@ def test_a_slow_server_costs_two_timeouts() -> None:
         model = make(server, timeout=0.3, max_retries=8, concurrency=4)
         answers = ask(model, [str(i) for i in range(50)])
         assert len(server.requests) == 8
+        ask(model, [str(i) for i in range(50)])
+        assert len(server.requests) == 9  # it was given up: one prompt goes ahead, once
     assert all(
         "no answer within 0.3 s; if the server is only slow, raise timeout." in str(a) for a in answers
     )

@@ -10,7 +10,7 @@ from ..prompts import Fault
 LEAST_LATIN = 0.5  # of the letters of an answer
 # Length as a share of what is expected: below the first, an answer is useless, below the second, doubtful; of
 # an answer that ends in mid-sentence, below the last.
-USELESS_LENGTH, DOUBTFUL_LENGTH, CUT_LENGTH = 0.3, 0.5, 0.6
+USELESS_LENGTH, DOUBTFUL_LENGTH, CUT_LENGTH = 0.3, 0.5, 0.75
 LENGTH_MATTERS = 24  # characters of English expected, from which on
 MOST_LENGTH = 12, 200  # characters of English a character of the source, and some more
 MOST_COPIED = 0.8  # of the small words of an answer that may stand in the source

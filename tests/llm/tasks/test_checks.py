@@ -17,7 +17,7 @@ ZH = "李彦宏在北京创办了百度"
         (ZH, "As an AI language model, I don't have opinions.", "refused"),
         (ZH, "Li Hu", "too short"),
         (
-            "وصل رئيس الجمهورية عبد الفتاح السيسي إلى القاهرة مساء اليوم",
+            "وصل رئيس الجمهورية عبد الفتاح السيسي إلى القاهرة",
             "The President of the Republic,",
             "mid-sentence",
         ),
