@@ -389,7 +389,7 @@ class TorchEngine:
         threads: int | None = None,
     ) -> None:
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
         if threads is not None:
             torch.set_num_threads(threads)
@@ -411,6 +411,8 @@ class TorchEngine:
         if adapter is not None:
             merge_lora(model, adapter)
         self.model = model.eval()
+        # Its other settings of generation may be for sampling.
+        model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
         self.batch_tokens = settings.batch_tokens
         before = model.config._attn_implementation
         self.search: SpanSearch = (Decoder if takes_trees(model) else PlainSearch)(
@@ -535,7 +537,6 @@ class TorchEngine:
                     torch.tensor(rows, device=self.model.device),
                     attention_mask=torch.tensor(mask, device=self.model.device),
                     generation_config=config,
-                    use_model_defaults=False,  # they may be for sampling
                 )
         finally:
             self.model.config._attn_implementation = ours
