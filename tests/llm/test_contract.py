@@ -31,7 +31,11 @@ def handle(request: dict[str, Any]) -> Reply:
     prompt = request["messages"][-1]["content"]
     if "坏坏坏" in prompt:
         return error(400, "too long")
-    return reply(json.dumps({"Beijing": "北京"})) if "\nNames: " in prompt else echo(request)
+    if "\nNames: " in prompt:
+        return reply(json.dumps({"Beijing": "北京"}))
+    if "English" in prompt:  # a translation that its check lets pass, another for each text
+        return reply("It was found in Beijing, " + "and again " * (len(prompt) % 7) + "in English.")
+    return echo(request)
 
 
 @pytest.fixture(scope="module")
