@@ -14,7 +14,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -371,6 +370,7 @@ class PlainSearch(SpanSearch):
 class TorchEngine:
     """A loaded model, its tokenizer, and the search for answers. See `spacy_eat.llm.local.Engine`.
 
+    ends (List[int]): The tokens that end any answer.
     batch_invariant (bool): Texts are generated such that none depends on what is generated beside it: on
         trees, or one by one with a model that does not take them. Else in padded batches by transformers.
     """
@@ -411,8 +411,10 @@ class TorchEngine:
         if adapter is not None:
             merge_lora(model, adapter)
         self.model = model.eval()
-        # Its other settings of generation may be for sampling.
-        model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
+        known = model.generation_config.eos_token_id
+        ends = [*(known if isinstance(known, list) else [known]), self.tokenizer.eos_token_id]
+        self.ends = list(dict.fromkeys(token for token in ends if token is not None))
+        model.generation_config = GenerationConfig()  # a model's own may be for sampling
         self.batch_tokens = settings.batch_tokens
         before = model.config._attn_implementation
         self.search: SpanSearch = (Decoder if takes_trees(model) else PlainSearch)(
@@ -430,13 +432,6 @@ class TorchEngine:
         """RETURNS (Optional[int]): Most tokens that the model takes, None if not known."""
         longest: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return longest
-
-    @cached_property
-    def ends(self) -> list[int]:
-        """The tokens that end any answer."""
-        known = self.model.generation_config.eos_token_id
-        ends = [*(known if isinstance(known, list) else [known]), self.tokenizer.eos_token_id]
-        return list(dict.fromkeys(token for token in ends if token is not None))
 
     def join_process(self) -> None:
         """Make the engine work in a process forked from the one that loaded it, where the threads of OpenMP
