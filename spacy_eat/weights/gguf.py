@@ -41,9 +41,21 @@ def convert_gguf(path: str | Path, output_dir: str | Path, adapter: str | Path |
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, torch_dtype=torch.float32)
     if adapter is not None:
         merge_lora(model, adapter)
-    model.to(torch.bfloat16).save_pretrained(output_dir)
+    _plain(model.to(torch.bfloat16)).save_pretrained(output_dir)
     tokenizer: Any = read_tokenizer(path)
     tokenizer.save_pretrained(output_dir)
+
+
+def _plain(model: Any) -> Any:
+    """RETURNS (PreTrainedModel): A model with the same weights, that transformers does not take for a
+    quantised one (of which transformers 5 saves none)."""
+    import torch
+
+    config = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
+    with torch.device("meta"):  # nothing is allocated
+        plain = type(model)(type(model.config).from_dict(config))
+    plain.load_state_dict(model.state_dict(), assign=True)
+    return plain
 
 
 def read_tokenizer(path: str | Path) -> "PreTrainedTokenizerFast":
