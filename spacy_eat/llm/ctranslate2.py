@@ -7,6 +7,7 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -150,8 +151,9 @@ class CTranslate2Engine:
         ends = [self.tokenizer.eos_token_id, self.tokenizer.convert_tokens_to_ids(config["eos_token"])]
         return [token for token in dict.fromkeys(ends) if token is not None]
 
-    def join_process(self) -> None:
+    def at_work(self) -> AbstractContextManager[None]:
         """CTranslate2 has threads of its own."""
+        return nullcontext()
 
     def read(self, tree: TokenTree) -> None:
         """What prompts begin with is kept as CTranslate2's static prompt."""

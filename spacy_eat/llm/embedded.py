@@ -25,7 +25,7 @@ def make_embedded(
     max_batch_tokens: int = 4096,
     device: str = "auto",
     dtype: Dtype = "auto",
-    threads: int | None = None,
+    threads: int | None = 1,
     cache: str | None = None,
     cache_size_mb: float = 1024,
     prior_weight: float | None = None,
@@ -46,7 +46,11 @@ def make_embedded(
     device (str): A device of torch's, such as "cpu" or "cuda:1". "auto": a CUDA GPU where there is one, else
         the CPU.
     dtype (str): "bfloat16", "float32", or "auto" for what the device is made for.
-    threads (Optional[int]): CPU threads, set for all of torch in this process. None leaves them as they are.
+    threads (Optional[int]): CPU threads while this model computes; None for those of torch. Threads wait for
+        each
+        other actively: where other processes want the same cores, two were 5 times as slow as one. On a
+            machine
+        with idle cores more are faster, and `nlp.pipe(n_process=...)` is another way to use them.
     cache (Optional[str]): File of the request cache, "auto" for one in the user's cache folder, None for no
         cache.
     cache_size_mb (float): Its size bound in megabytes.

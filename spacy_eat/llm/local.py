@@ -6,6 +6,7 @@ generates or chooses. An engine knows tokens only.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, get_args
@@ -69,8 +70,9 @@ class Engine(Protocol):
     @property
     def longest(self) -> int | None: ...
 
-    def join_process(self) -> None:
-        """Called before anything is asked, in whatever process."""
+    def at_work(self) -> AbstractContextManager[None]:
+        """RETURNS (ContextManager): To be entered while anything is asked, in whatever process."""
+        ...
 
     def read(self, tree: TokenTree) -> None:
         """Compute what many prompts begin with, as far as the engine keeps that."""
@@ -217,7 +219,6 @@ class LocalBackend(Backend):
         """
         if self._loaded is None:
             self._loaded = Loaded(self.model.load(self.settings), self)
-        self._loaded.engine.join_process()
         return self._loaded
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Response]:
@@ -226,6 +227,10 @@ class LocalBackend(Backend):
         The response to an `AlignmentForm` is JSON, as it says, except within a dialogue: that is free text.
         """
         loaded = self.load()
+        with loaded.engine.at_work():
+            return self._answer(loaded, prompts)
+
+    def _answer(self, loaded: "Loaded", prompts: Sequence[Prompt]) -> list[Response]:
         responses: dict[int, Response] = {}
         texts: list[Job] = []
         asked: list[tuple[int, Callable[[], Question]]] = []

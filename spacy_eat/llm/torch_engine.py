@@ -13,6 +13,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..weights.adapters import merge_lora
-from ..weights.devices import choose_dtype
+from ..weights.devices import choose_dtype, torch_threads
 from .decoding import MARGIN, Question, SpanSearch, TokenTree, choose_within_memory, find_loop
 from .local import EngineSettings, Generated, is_out_of_memory
 
@@ -391,8 +392,6 @@ class TorchEngine:
         import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
 
-        if threads is not None:
-            torch.set_num_threads(threads)
         self.settings = settings
         self.batch_invariant = batch_invariant
         self.tokenizer = tokenizer()
@@ -417,15 +416,17 @@ class TorchEngine:
         model.generation_config = GenerationConfig()  # a model's own may be for sampling
         self.batch_tokens = settings.batch_tokens
         before = model.config._attn_implementation
-        self.search: SpanSearch = (Decoder if takes_trees(model) else PlainSearch)(
-            model,
-            beam_width=settings.beam_width,
-            margin=MARGIN,
-            batch_size=settings.batch_size if takes_trees(model) else 1,
-            max_tokens=settings.batch_tokens,
-        )
-        self._attention = before, model.config._attn_implementation
+        self.threads = threads
         self._process = os.getpid()
+        with self.at_work():  # what is tried out depends on the number of threads
+            self.search: SpanSearch = (Decoder if takes_trees(model) else PlainSearch)(
+                model,
+                beam_width=settings.beam_width,
+                margin=MARGIN,
+                batch_size=settings.batch_size if takes_trees(model) else 1,
+                max_tokens=settings.batch_tokens,
+            )
+        self._attention = before, model.config._attn_implementation
 
     @property
     def longest(self) -> int | None:
@@ -433,14 +434,15 @@ class TorchEngine:
         longest: int | None = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return longest
 
-    def join_process(self) -> None:
-        """Make the engine work in a process forked from the one that loaded it, where the threads of OpenMP
-        are gone and would be waited for."""
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Compute with the engine's threads. In a process forked from the one that loaded it the threads of
+        OpenMP
+        are gone and would be waited for: with one."""
         if self._process != os.getpid():
-            import torch
-
-            torch.set_num_threads(1)
-            self._process = os.getpid()
+            self._process, self.threads = os.getpid(), 1
+        with torch_threads(self.threads):
+            yield
 
     def read(self, tree: TokenTree) -> None:
         """Compute a tree that others begin with."""

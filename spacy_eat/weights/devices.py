@@ -1,5 +1,7 @@
-"""What a device computes fast with."""
+"""What a device computes fast with, and with how many threads."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -25,3 +27,22 @@ def likes_bfloat16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Have torch compute with so many CPU threads, and with as many as before in the end.
+
+    count (Optional[int]): None leaves them as they are.
+    """
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -223,6 +223,26 @@ def test_a_forked_process_answers(model: LocalBackend) -> None:
 
 
 @pytest.mark.model
+def test_threads_of_torch_are_left_as_they_were(model: LocalBackend) -> None:
+    import torch
+
+    seen = []
+    search: Any = model.load().engine.search  # type: ignore[attr-defined]
+    compute = search.compute
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                search, "compute", lambda trees: seen.append(torch.get_num_threads()) or compute(trees)
+            )
+            model.generate([alignment(SOURCE, "Beijing")])
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.model
 def test_score_is_the_log_probability(model: LocalBackend) -> None:
     """Recomputed from the model's own table, over the words of a Chinese text."""
     from spacy_eat.llm.decoding import TokenTree
