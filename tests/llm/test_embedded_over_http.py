@@ -107,10 +107,12 @@ def make_nlp(lang: str, model: Backend, english: Path) -> Language:
     nlp = spacy.blank(lang)
     nlp.add_pipe("eat_translator", config={"model": {"@llm_models": "test.Embedded"}})
     side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-    nlp.add_pipe("eat_entity_aligner", config={"model": {"@llm_models": "test.Embedded"}, "english": side})
+    aligner = {"@misc": "spacy_eat.LLMAligner.v1", "model": {"@llm_models": "test.Embedded"}}
+    nlp.add_pipe("eat_entity_aligner", config={"aligner": aligner, "tagger": side})
     return nlp
 
 
+@pytest.mark.model
 def test_the_same_entities_over_http_as_in_process(english: Path) -> None:
     try:
         base_files()
