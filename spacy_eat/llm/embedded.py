@@ -47,10 +47,8 @@ def make_embedded(
         the CPU.
     dtype (str): "bfloat16", "float32", or "auto" for what the device is made for.
     threads (Optional[int]): CPU threads while this model computes; None for those of torch. Threads wait for
-        each
-        other actively: where other processes want the same cores, two were 5 times as slow as one. On a
-            machine
-        with idle cores more are faster, and `nlp.pipe(n_process=...)` is another way to use them.
+        each other actively: where other processes want the same cores, two were 5 times as slow as one. On a
+        machine with idle cores more are faster, and `nlp.pipe(n_process=...)` is another way to use them.
     cache (Optional[str]): File of the request cache, "auto" for one in the user's cache folder, None for no
         cache.
     cache_size_mb (float): Its size bound in megabytes.

@@ -106,8 +106,7 @@ def takes_trees(model: Any) -> bool:
 def steady_rows(model: Any) -> int | None:
     """From how many rows on a row's product with a weight matrix is the same to the bit, however many rows
     are multiplied with it and wherever it stands among them. Libraries choose the way of adding up by the
-    number of
-    rows: MKL in float32 takes other ways for one, and for two or three, than for more.
+    number of rows: MKL in float32 takes other ways for one, and for two or three, than for more.
 
     model (PreTrainedModel): The model. Its layers are tried on this machine, one of each shape.
     RETURNS (Optional[int]): None if there is no such number among `STEADY`.
