@@ -24,6 +24,7 @@ PromptStyle = Literal["auto", "chat", "completion"]
 
 KEPT = 4  # sets of examples, and parts of the vocabulary, that are kept
 VOCABULARY_SHARE = 0.25  # the largest part of the vocabulary that is worth computing by itself
+LINE_BREAKS = ("\n", "Ċ", "<0x0A>")  # how tokens spell one: as it is, as a byte of GPT-2's, as a byte
 BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 # Tokens of a translation at most: so many per token of the prompt, and some more.
 LENGTH_RATIO, LENGTH_EXTRA = 2, 16
@@ -396,8 +397,9 @@ class Loaded:
         return self._beginning_with("\n\n")
 
     def _beginning_with(self, text: str) -> list[int]:
-        texts = self.tokens.decode_batch([[i] for i in range(self.tokens.get_vocab_size())])
-        return [token for token, own in enumerate(texts) if own.startswith(text)]
+        vocabulary = self.tokens.get_vocab()
+        tokens = [i for token, i in vocabulary.items() if token.startswith(LINE_BREAKS)]
+        return [i for i in sorted(tokens) if self.tokens.decode([i]).startswith(text)]
 
     def draft(self, texts: Sequence[Job]) -> None:
         """Write the line of names that helps to translate; a text whose line has no end goes without."""

@@ -341,3 +341,25 @@ def test_a_tree_starts_again():
     tree.extend([7])
     tree.restart()
     assert tree.tokens == [2, 3, 6]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_near_ties_are_decided_without_rounding(dtype):
+    """The likeliest token is that of exact arithmetic, however many texts are computed at once."""
+    torch.manual_seed(0)
+    model = tiny_model().to(getattr(torch, dtype))
+    decoder = Decoder(model)
+    rows = torch.randn(64, 32).to(model.dtype)
+    with torch.no_grad():  # all tokens differ by less than products are rounded to
+        words = torch.randn(32) + 1e-6 * torch.randn(VOCABULARY, 32)
+        model.lm_head.weight = torch.nn.Parameter(words.to(model.dtype))
+        if dtype == "bfloat16":
+            model.lm_head.weight[:, 0] += torch.linspace(0, 1, VOCABULARY).to(model.dtype)
+    exact = rows.double() @ model.lm_head.weight.double().T
+    exact[:, END] = -torch.inf
+    expected = exact.argmax(dim=-1).tolist()
+    assert decoder.likeliest(rows, [[END]] * 64) == expected
+    assert [decoder.likeliest(row[None], [[END]])[0] for row in rows] == expected
+    plain = torch.nn.functional.linear(rows, model.lm_head.weight).float()
+    plain[:, END] = -torch.inf
+    assert plain.argmax(dim=-1).tolist() != expected  # rounding would have decided otherwise
