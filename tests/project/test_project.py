@@ -342,7 +342,8 @@ def test_wheel_of_a_teacher_brings_its_adapter(project):
     target = install(project, "zh_eat_llm")
     shutil.rmtree(project / "training")  # as on another machine
     code = (
-        "import spacy; nlp = spacy.load('zh_eat_llm'); print(nlp.get_pipe('eat_translator').model.adapter);"
+        "import spacy; nlp = spacy.load('zh_eat_llm');"
+        "print(nlp.get_pipe('eat_translator').model.model.adapter);"
         "print(nlp.get_pipe('eat_entity_aligner').tagger.nlp.meta['name'], *nlp.meta['requirements'])"
     )
     *_, where, rest = run(project, "-c", code, PYTHONPATH=target).splitlines()
