@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ..llm.dispatch import Model, ask
+from ..llm.dispatch import Model, ask, usages
 from ..llm.prompts import LLMError
 from ..llm.tasks.alignment import Candidate, EntityAlignmentTask, without_glosses
 from ..types import Failure, Options, Sentence, Span, Text
-from .locate import complete, find, fit
+from .locate import complete, find, find_exact, fit
 
 # How much an exact, variant or fuzzy place keeps of its answer's probability; fuzzy times its similarity.
 QUALITY = {"exact": 1.0, "variant": 0.95, "fuzzy": 0.9}
@@ -59,15 +59,13 @@ class LLMAligner:
             for s, names in zip(sentences, asked, strict=True)
         ]
         responses = ask(self.model, [[prompt for _, prompt in group] for group in prompts])
-        counted: set[int] = set()
+        for sentence, usage in zip(sentences, usages(responses), strict=True):
+            sentence.usage.add(usage)
         results: list[list[Options] | Failure] = []
         for sentence, group, answers in zip(sentences, prompts, responses, strict=True):
-            found: dict[str, list[Candidate]] = {}
+            found: dict[str, list[Candidate]] = {name: [] for names, _ in group for name in names}
             failure: Failure | None = None
             for (names, _), answer in zip(group, answers, strict=True):
-                if id(answer) not in counted:  # the same question is answered once for all
-                    counted.add(id(answer))
-                    sentence.usage.add(answer.usage)
                 try:
                     found.update(self.task.parse(names, answer))
                 except LLMError as error:
@@ -80,29 +78,28 @@ class LLMAligner:
         name: 安迪（Andy）."""
         source, names = sentence.source, list(dict.fromkeys(sentence.names()))
         bare = replace(source, string=without_glosses(source.string, names))
-        return [name for name in names if not _stands_in(bare, name)]
+        return [name for name in names if not find_exact(bare, name)]
 
     def _options(self, sentence: Sentence, found: dict[str, list[Candidate]]) -> list[Options]:
+        """The options of a sentence's entities.
+
+        found (Dict[str, List[Candidate]]): The answers for the names that were asked for. The others stand
+            in the source as they are.
+        """
         names = sentence.names()
-        asked = set(self._asked(sentence))
         limit = min(len(names) + 4, MAX_PLACES)
         known: dict[str, Options] = {}
         for name in names:
             if name not in known:
-                answers = found.get(name, []) if name in asked else [Candidate(name)]
                 known[name] = to_options(
                     sentence.source,
                     name,
-                    answers,
+                    found.get(name, [Candidate(name)]),
                     min_similarity=self.min_similarity,
                     temperature=self.temperature,
                     limit=limit,
                 )
         return [known[name] for name in names]
-
-
-def _stands_in(source: Text, name: str) -> bool:
-    return any(span.origin == "exact" for span in find(source, name, min_similarity=1.1))
 
 
 def to_options(

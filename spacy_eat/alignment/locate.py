@@ -60,17 +60,14 @@ def find(text: Text, answer: str, *, min_similarity: float = 0.8) -> list[Span]:
         answer and slice, both folded, over the longer one's length.
     """
     answer, source = answer.strip(), text.string
-    if not source or len(answer) > MAX_ANSWER or not any(char.isalnum() for char in answer):
+    if not _is_searchable(text, answer):
         return []
-    places = [(i, i + len(answer)) for i in _occurrences(source, answer)]
-    if places:
-        start, end = _trim(source, *places[0])
-        if end - start < len(answer):
-            return [replace(span, origin="variant") for span in find(text, source[start:end])]
-        for least in (Edge.JOINED, Edge.INSIDE):
-            exact = [place for place in places if text.boundaries.of(*place) >= least]
-            if exact:
-                return [Span(start, end, origin="exact") for start, end in apart(exact)]
+    if exact := find_exact(text, answer):
+        return exact
+    if answer in source:
+        inner = answer[slice(*_trim_first(text, answer))]
+        if len(inner) < len(answer):
+            return [replace(span, origin="variant") for span in find(text, inner)]
     wanted = fold(answer).text
     for wording in _wordings(answer, text.language):
         places = _search(text, text.folded, wording) or _search(text, _without_glosses(text), wording)
@@ -80,6 +77,38 @@ def find(text: Text, answer: str, *, min_similarity: float = 0.8) -> list[Span]:
                 for start, end in places
             ]
     return _find_similar(text, wanted, min_similarity)
+
+
+def find_exact(text: Text, answer: str) -> list[Span]:
+    """Find where an answer stands in a text as it is: what `find` gives as "exact", and nothing else.
+
+    text (Text): Where to look.
+    answer (str): What to look for.
+    RETURNS (List[Span]): In the order of the text, none overlapping another.
+    """
+    answer = answer.strip()
+    if not _is_searchable(text, answer) or answer not in text.string:
+        return []
+    if _trim_first(text, answer) != (0, len(answer)):
+        return []
+    places = [(i, i + len(answer)) for i in _occurrences(text.string, answer)]
+    for least in (Edge.JOINED, Edge.INSIDE):
+        whole = [place for place in places if text.boundaries.of(*place) >= least]
+        if whole:
+            return [Span(start, end, origin="exact") for start, end in apart(whole)]
+    return []
+
+
+def _is_searchable(text: Text, answer: str) -> bool:
+    """Whether an answer can be a name at all."""
+    return bool(text.string) and len(answer) <= MAX_ANSWER and any(char.isalnum() for char in answer)
+
+
+def _trim_first(text: Text, answer: str) -> tuple[int, int]:
+    """What of an answer belongs to a name where it first stands in a text: start and end within it."""
+    first = text.string.index(answer)
+    start, end = _trim(text.string, first, first + len(answer))
+    return start - first, end - first
 
 
 def complete(text: Text, english: str, span: Span) -> Span:

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from ..text.folding import fold
 from ..types import Options, Sentence, Span, Text
-from .locate import find, free_occurrences, gloss_after, stands_free
+from .locate import find_exact, free_occurrences, gloss_after, stands_free
 
 Mentions = Literal["all", "aligned"]
 
@@ -166,14 +166,13 @@ def _assign(names: Sequence[str], options: Sequence[_Choices]) -> tuple[dict[int
         options={"mip_rel_gap": 0.0, "node_limit": MAX_NODES, "time_limit": MAX_SECONDS},
     )
     if solution.x is None:
-        return _assign_greedily(names, options), True
+        return _assign_greedily(options), True
     taken = [choice for choice, x in zip(choices, solution.x, strict=False) if x > 0.5]
     return {entity: options[entity][place][1] for entity, place in taken}, not solution.success
 
 
-def _assign_greedily(names: Sequence[str], options: Sequence[_Choices]) -> dict[int, Span]:
-    """The options worth most first, each where it overlaps none before it. A repeated mention takes an
-    occurrence of its name or none."""
+def _assign_greedily(options: Sequence[_Choices]) -> dict[int, Span]:
+    """The options worth most first, each where it overlaps none before it."""
     ranked = sorted(
         ((worth, entity, span) for entity, places in enumerate(options) for worth, span in places.values()),
         key=lambda option: (-option[0], option[1], option[2]),
@@ -220,8 +219,8 @@ def _take_verbatim(
     for i, word in enumerate(words):
         if spans[i] is None:
             taken = [span for span in spans if span]
-            for span in find(source, word, min_similarity=2.0):
-                if span.origin == "exact" and not any(map(span.overlaps, taken)):
+            for span in find_exact(source, word):
+                if not any(map(span.overlaps, taken)):
                     spans[i] = replace(span, label=entities[i].label, score=VERBATIM)
                     break
 

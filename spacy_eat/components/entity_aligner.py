@@ -269,29 +269,40 @@ class EatEntityAligner(Pipe):
         found = _in_batch(self.tagger, [job.english for job in jobs])
         for job, entities in zip(jobs, found, strict=True):
             if not isinstance(entities, Failure):
-                entities = _checked(entities, job.english, self.tagger)
+                entities = self._check_entities(job.english, entities)
             if isinstance(entities, Failure):
                 set_failure(job.record, "tagging", entities)
             else:
                 tagged.append((job, Sentence(job.source, job.english, entities)))
         return tagged
 
+    def _check_entities(self, english: Text, entities: Sequence[Span]) -> Sequence[Span] | Failure:
+        """What the tagger gave for a text, or what is wrong with it."""
+        if fault := _misplaced(entities, english, self.tagger):
+            return fault
+        if any(after.start_char < before.start_char for before, after in pairwise(entities)):
+            return _fault(self.tagger, "gave spans that are not in the order of the text")
+        return entities
+
     def _find_options(self, tagged: Sequence[tuple[_Job, Sentence]]) -> list[Sequence[Options] | Failure]:
         """For each sentence the options of its entities. Sentences without any are not asked for."""
         asked = [sentence for _, sentence in tagged if sentence.entities]
         answers = iter(_in_batch(self.aligner, asked))
-        found: list[Sequence[Options] | Failure] = []
-        for _, sentence in tagged:
-            options = next(answers) if sentence.entities else []
-            if not isinstance(options, Failure) and len(options) != len(sentence.entities):
-                options = _fault(self.aligner, f"gave {len(options)} for {len(sentence.entities)} entities")
-            for one in () if isinstance(options, Failure) else options:
-                checked = _checked(sorted(one.spans), sentence.source, self.aligner, overlap=True)
-                if isinstance(checked, Failure):
-                    options = checked
-                    break
-            found.append(options)
-        return found
+        return [
+            self._check_options(sentence, next(answers)) if sentence.entities else []
+            for _, sentence in tagged
+        ]
+
+    def _check_options(
+        self, sentence: Sentence, options: Sequence[Options] | Failure
+    ) -> Sequence[Options] | Failure:
+        """What the aligner gave for a sentence, or what is wrong with it."""
+        if isinstance(options, Failure):
+            return options
+        if len(options) != len(sentence.entities):
+            return _fault(self.aligner, f"gave {len(options)} for {len(sentence.entities)} entities")
+        places = [span for one in options for span in one.spans]
+        return _misplaced(places, sentence.source, self.aligner) or options
 
 
 def _in_batch(role: Any, items: Sequence[Any]) -> Sequence[Any]:
@@ -307,18 +318,14 @@ def _in_batch(role: Any, items: Sequence[Any]) -> Sequence[Any]:
     return results
 
 
-def _checked(
-    spans: Sequence[Span], text: Text, role: Any, *, overlap: bool = False
-) -> Sequence[Span] | Failure:
-    """Spans that can be what they say they are, or what is wrong with them."""
+def _misplaced(spans: Sequence[Span], text: Text, role: Any) -> Failure | None:
+    """What is wrong with spans of a text, None if they can be what they say they are."""
     for span in spans:
         if not 0 <= span.start_char < span.end_char <= len(text.string):
             return _fault(role, f"gave {span.place} in a text of {len(text.string)} characters")
         if math.isnan(span.score) or not 0.0 <= span.score <= 1.0:
             return _fault(role, f"gave the score {span.score} at {span.place}; scores are between 0 and 1")
-    if not overlap and any(after.start_char < before.start_char for before, after in pairwise(spans)):
-        return _fault(role, "gave spans that are not in the order of the text")
-    return spans
+    return None
 
 
 def _fault(role: Any, what: str) -> Failure:

@@ -14,7 +14,6 @@ from spacy.pipeline import Pipe
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import SimpleFrozenList
 from spacy.vocab import Vocab
 
 from .token_classifier import TokenClassifier
@@ -104,18 +103,3 @@ class SourceTagger(Pipe):
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): Strict precision, recall and F-score, as of spaCy's own NER."""
         return get_ner_prf(examples, **kwargs)
-
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Nothing to write: the config says it all."""
-
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> "SourceTagger":
-        """RETURNS (SourceTagger): The component itself."""
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        """RETURNS (bytes): None: the config says it all."""
-        return b""
-
-    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> "SourceTagger":
-        """RETURNS (SourceTagger): The component itself."""
-        return self

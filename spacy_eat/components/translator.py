@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 from spacy.util import minibatch
 from thinc.api import Config
 
-from ..llm.dispatch import Model, ask
+from ..llm.dispatch import Model, ask, usages
 from ..llm.tasks.checks import has_letters
 from ..llm.tasks.translation import EntityTranslationTask
 from ..records import (
@@ -21,7 +21,6 @@ from ..records import (
     texts_of,
 )
 from ..text.sentences import split_doc
-from ..types import Usage
 from .failures import OnError, tell
 
 DEFAULT_CONFIG = """
@@ -139,16 +138,13 @@ class EatTranslator(Pipe):
             [self.task.prompt(text, doc.lang_) for text, _ in pending]
             for doc, pending in zip(docs, jobs, strict=True)
         ]
+        responses = ask(self.model, prompts)
         failed: list[str] = []
-        counted: set[int] = set()
-        for doc, pending, responses in zip(docs, jobs, ask(self.model, prompts), strict=True):
-            usage = Usage()
-            for (text, sentence), response in zip(pending, responses, strict=True):
+        for pending, answers in zip(jobs, responses, strict=True):
+            for (text, sentence), response in zip(pending, answers, strict=True):
                 self.task.parse(text, sentence, response)
                 if sentence["error"]:
                     failed.append(sentence["error"])
-                if id(response) not in counted:  # the same question is answered once for all
-                    counted.add(id(response))
-                    usage.add(response.usage)
+        for doc, usage in zip(docs, usages(responses), strict=True):
             count_usage(doc, usage)
         tell(self.name, failed, self.on_error)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..text.folding import simplified
+
 _BLANK = "\u2581"  # stands for a space at the start of a SentencePiece piece
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HAN = ((0x3400, 0xA000), (0xF900, 0xFB00), (0x20000, 0x323B0))
 
 
 @dataclass
@@ -44,13 +45,7 @@ def readable(text: str, lang: str = "") -> str:
 
 @cache
 def _simplified() -> dict[int, str]:
-    """Traditional characters and their simplified forms, one character each."""
-    from opencc import OpenCC
-
-    chars = [chr(code) for first, last in _HAN for code in range(first, last)]
-    # Each on a line of its own, which no phrase of OpenCC's dictionaries crosses.
-    simple = OpenCC("t2s").convert("\n".join(chars)).split("\n")
-    return {ord(a): b for a, b in zip(chars, simple, strict=True) if a != b and len(b) == 1}
+    return str.maketrans(simplified())
 
 
 def split(texts: Sequence[str], tokenizer: Any, max_length: int) -> tuple[dict[str, Any], list[Pieces]]:

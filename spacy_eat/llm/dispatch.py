@@ -41,6 +41,24 @@ def ask(model: Model, prompts: Sequence[Sequence[Prompt]]) -> list[list[Response
     return [[responses[key] for key, _ in group] for group in groups]
 
 
+def usages(groups: Iterable[Iterable[Response]]) -> list[Usage]:
+    """What responses of `ask` have taken.
+
+    groups (Iterable[Iterable[Response]]): For each doc or sentence its responses.
+    RETURNS (List[Usage]): For each what its responses took together. One that several share counts for the
+        first.
+    """
+    counted: set[int] = set()
+    totals = []
+    for group in groups:
+        totals.append(Usage())
+        for response in group:
+            if id(response) not in counted:
+                counted.add(id(response))
+                totals[-1].add(response.usage)
+    return totals
+
+
 def _contents(prompt: Prompt) -> tuple[Any, ...]:
     """RETURNS (Tuple[Any, ...]): What makes a request another one."""
     rest = (prompt.messages, prompt.completion, prompt.schema, prompt.turns)

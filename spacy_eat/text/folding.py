@@ -111,19 +111,29 @@ def _is_dropped(char: str) -> bool:
 @cache
 def _han_table() -> dict[str, str]:
     """One character for all the forms of it that OpenCC knows: simplified,
-    traditional (Taiwan, Hong Kong) and Japanese.
-
-    Characters are converted one at a time, each on a line of its own, which
-    no phrase of OpenCC's dictionaries crosses: so lengths never change.
-    """
-    blocks = ((0x3400, 0xA000), (0xF900, 0xFB00), (0x20000, 0x2A6E0))
-    chars = [chr(code) for first, last in blocks for code in range(first, last)]
+    traditional (Taiwan, Hong Kong) and Japanese."""
     pairs = list(_VARIANTS)
     for config in ("t2s", "s2t", "hk2s", "tw2s", "jp2t", "t2jp"):
-        converted = OpenCC(config).convert("\n".join(chars)).split("\n")
-        pairs += [(a, b) for a, b in zip(chars, converted, strict=True) if a != b and len(b) == 1]
+        pairs += _conversions(config, (0x3400, 0xA000), (0xF900, 0xFB00), (0x20000, 0x2A6E0))
     forms: dict[str, set[str]] = {}
     for a, b in pairs:
         merged = forms.get(a, {a}) | forms.get(b, {b})
         forms.update(dict.fromkeys(merged, merged))
     return {char: min(same) for char, same in forms.items()}
+
+
+@cache
+def simplified() -> dict[str, str]:
+    """RETURNS (Dict[str, str]): Traditional characters with their simplified forms."""
+    return dict(_conversions("t2s", (0x3400, 0xA000), (0xF900, 0xFB00), (0x20000, 0x323B0)))
+
+
+def _conversions(config: str, *blocks: tuple[int, int]) -> list[tuple[str, str]]:
+    """The characters of some blocks that OpenCC converts to another one, each with that one.
+
+    Characters are converted one at a time, each on a line of its own, which no phrase of OpenCC's
+    dictionaries crosses: so lengths never change.
+    """
+    chars = [chr(code) for first, last in blocks for code in range(first, last)]
+    converted = OpenCC(config).convert("\n".join(chars)).split("\n")
+    return [(a, b) for a, b in zip(chars, converted, strict=True) if a != b and len(b) == 1]

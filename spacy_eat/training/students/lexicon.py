@@ -15,6 +15,7 @@ from spacy.lookups import Lookups
 from spacy.vectors import Vectors
 
 from ...corpora.dictionaries import cedict_entries
+from ...text.folding import simplified
 
 HAN = (range(0x4E00, 0xA000), range(0x3400, 0x4DC0), range(0xF900, 0xFB00))
 # What stands between them: ASCII, dashes and quotation marks, punctuation of their own, full-width forms.
@@ -114,9 +115,6 @@ def principal_components(data: np.ndarray, dims: int) -> np.ndarray:
 
 @cache
 def _simplified() -> dict[str, str]:
-    """Traditional characters with their simplified forms."""
-    from opencc import OpenCC
-
-    simplify = OpenCC("t2s").convert
-    pairs = ((char, simplify(char)) for char in (chr(code) for block in HAN for code in block))
-    return {char: simple for char, simple in pairs if simple != char and len(simple) == 1}
+    """Traditional characters with their simplified forms, in the blocks that a student reads."""
+    table = simplified()
+    return {char: table[char] for block in HAN for char in map(chr, block) if char in table}
