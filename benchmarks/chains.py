@@ -53,7 +53,7 @@ def replay(sentences: Sequence[Mapping[str, Any]], text: Text) -> list[Span]:
     text (Text): The text.
     RETURNS (List[Span]): As in `doc.ents`, with their scores.
     """
-    doc = _blank().make_doc(text.string)
+    doc = _blank(text.lang).make_doc(text.string)
     record = new_record(
         [(s["start_char"], s["end_char"]) for s in sentences], [s["english"] for s in sentences]
     )
@@ -76,10 +76,11 @@ def replay(sentences: Sequence[Mapping[str, Any]], text: Text) -> list[Span]:
 
 
 @cache
-def _blank() -> Language:
+def _blank(lang: str) -> Language:
     """A pipeline whose tokens are characters, so that any span is on their boundaries."""
     install_extensions()
-    return spacy.blank("zh")
+    tokenizer = {"@tokenizers": "spacy_eat.ClusterTokenizer.v1"}
+    return spacy.blank(lang, config={"nlp": {"tokenizer": tokenizer}})
 
 
 class Stored(NamedTuple):

@@ -37,6 +37,8 @@ from tests.conftest import DATA
 KNOWN = 200  # sentences of zh_pud_half that were looked at most
 SAMPLES = 1000  # of the bootstrap
 
+# What the files say that serves other ends than finding names.
+OTHER_FIELDS = {"name", "scripts", "examples", "spaces", "traditional", "by_sound", "stop", "width", "scales"}
 OF_NAMES = {
     "locate: complete, all of it",
     "locate: GLOSSED",
@@ -93,8 +95,8 @@ def rules() -> list[Rule]:
     named = {rule.name: rule.off for rule in found}
     for lang in _languages():
         language = languages.load(lang)
-        for key in (field.name for field in fields(Language) if field.name not in ("name", "spaces")):
-            value, default = getattr(language, key), getattr(Language(), key)
+        for key, default in _defaults().items():
+            value = getattr(language, key)
             if value == default:
                 continue
             found.append(Rule(f"{lang}: {key}", partial(_changed, lang, {key: default}), lang))
@@ -121,8 +123,8 @@ def _languages() -> list[str]:
 
 
 def _defaults() -> dict[str, Any]:
-    """What a language without a file has, but for spaces."""
-    return {field.name: field.default for field in fields(Language) if field.name not in ("name", "spaces")}
+    """What a language without a file has in the fields that rules are in."""
+    return {field.name: field.default for field in fields(Language) if field.name not in OTHER_FIELDS}
 
 
 def _short(entry: str) -> str:

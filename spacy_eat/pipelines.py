@@ -1,7 +1,6 @@
 """Pipelines by whatever name people have for them, and what they have spent."""
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -95,18 +94,3 @@ def _usage_of_component(pipe: Any) -> Usage | None:
     models = [getattr(owner, "model", None) for owner in (pipe, getattr(pipe, "aligner", None))]
     usages = [usage for model in models if isinstance(usage := getattr(model, "usage", None), Usage)]
     return usages[0] if usages else None
-
-
-def guess_language(texts: Iterable[str]) -> str | None:
-    """Chinese, Japanese or Korean, by their scripts.
-
-    texts (Iterable[str]): Some texts of one language.
-    RETURNS (Optional[str]): "ja" if there is kana, "ko" if there is Hangul, "zh" if
-        there are only Han characters, None if there are none of them.
-    """
-    characters = {char for text in texts for char in text}
-    if any("\u3041" <= char <= "\u30ff" and char != "・" for char in characters):
-        return "ja"
-    if any("\uac00" <= char <= "\ud7a3" for char in characters):
-        return "ko"
-    return "zh" if any("\u4e00" <= char <= "\u9fff" for char in characters) else None

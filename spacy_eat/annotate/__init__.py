@@ -10,7 +10,8 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from ..pipelines import PipelineError, guess_language, load_pipeline, usage_of
+from ..languages import guess_language
+from ..pipelines import PipelineError, load_pipeline, usage_of
 from .annotator import Annotator, Done, Settings, to_fields
 from .engines import Engine, here, processes
 from .journal import Journal, Result, locked

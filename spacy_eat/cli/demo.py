@@ -4,18 +4,6 @@ from typer import Argument, Option
 
 from ._errors import plain_errors
 
-SENTENCES = {
-    "zh": [
-        "柳传志于1984年在北京创立了联想集团。",
-        "马云离开阿里巴巴后，在东京大学担任客座教授。",
-    ],
-    "ja": [
-        "任天堂は1889年に山内房治郎が京都で創業した。",
-        "大谷翔平はロサンゼルス・ドジャースに所属している。",
-    ],
-}
-
-
 PIPELINE_HELP = "Package, path, .cfg or language code (default: by the script of the text)"
 
 
@@ -24,18 +12,19 @@ def demo_cli(
     pipeline: Annotated[str | None, Option("--pipeline", "-p", help=PIPELINE_HELP)] = None,
 ) -> None:
     """
-    Find the entities of a few Chinese and Japanese sentences and show how.
+    Find the entities of a few sentences and show how.
     Without --pipeline it takes the default models: no key, no server, no network.
     """
     from wasabi import msg
 
     from ..annotate import to_fields
     from ..evaluation.tables import table
-    from ..pipelines import guess_language, load_pipeline
+    from ..languages import codes, guess_language, load
+    from ..pipelines import load_pipeline
     from ..records import sentences_of
 
     groups: dict[str, list[str]] = {}
-    for sentence in text or [s for sentences in SENTENCES.values() for s in sentences]:
+    for sentence in text or [example for code in codes() for example in load(code).examples]:
         name = pipeline or guess_language([sentence])
         if name is None:
             msg.fail(f"The script of {sentence!r} does not tell its language: use --pipeline", exits=1)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from spacy.tokens import Doc, Span, SpanGroup
 
+from ..languages import load
 from ..types import EntityRecord
 
 OffBoundary = Literal["split", "expand", "group", "drop"]
@@ -109,15 +110,10 @@ def _key(span: Span) -> tuple[int, int, int]:
     return span.start, span.end, span.label
 
 
-_DIVISIONS = frozenset("省州市県縣县郡区區町村都道府旗盟邦乡鄉镇鎮")  # how larger places end
-
-
 def _addresses(spans: Iterable[Span]) -> list[list[Span]]:
     """Put a place together with the larger one it is in, where nothing is
-    between them: 福岡県 + 久留米市. Any other span is by itself.
-
-    In gold data (UNER zh PUD and GSDSIMP, Stockmark, UD Japanese GSD) 113 places
-    are written like that, and 1 touches another place.
+    between them, as its language writes addresses: 福岡県 + 久留米市. Any other
+    span is by itself.
     """
     groups: list[list[Span]] = []
     for span in sorted(spans, key=lambda span: span.start):
@@ -126,7 +122,7 @@ def _addresses(spans: Iterable[Span]) -> list[list[Span]]:
             last is not None
             and last.end == span.start
             and last.label == span.label
-            and last[-1].text[-1] in _DIVISIONS
+            and last[-1].text[-1] in load(span.doc.lang_).divisions
             and not last[-1].whitespace_
         ):
             groups[-1].append(span)

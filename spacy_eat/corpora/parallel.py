@@ -11,6 +11,8 @@ from ..text.lines import one_line
 from .files import read_fields
 from .splits import held_out
 
+MIN_SHARE = 0.25  # of a source's letters that are of its language
+
 
 @dataclass(frozen=True)
 class ParallelRecord:
@@ -43,15 +45,14 @@ def read_parallel(path: Path, lang: str, dropped: Counter[str]) -> list[Parallel
     records: dict[str, ParallelRecord] = {}
     for raw in read_fields(path, ("source", "english"), dropped):
         source, english = one_line(raw["source"]), detokenize(one_line(raw["english"]))
-        if not load(lang).spaces:
-            source = full_width(source)
-            han = sum(c > "\u2e80" for c in source)
-            if han < 0.4 * len(source.replace(" ", "")):
-                dropped["other script"] += 1
-                continue
-            if not 0.8 * len(source) < len(english) < 8 * len(source) + 20:
-                dropped["lengths differ"] += 1
-                continue
+        language = load(lang)
+        source = source if language.spaces else full_width(source)
+        if language.scripts and language.share(source) < MIN_SHARE:
+            dropped["other script"] += 1
+            continue
+        if not language.spaces and not 0.8 * len(source) < len(english) < 8 * len(source) + 20:
+            dropped["lengths differ"] += 1
+            continue
         if sum(c.isascii() for c in english) < 0.9 * len(english) or len(english) < 4:
             dropped["not English"] += 1
             continue

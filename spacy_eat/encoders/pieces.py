@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..languages import load
 from ..text.folding import simplified
 
 _BLANK = "\u2581"  # stands for a space at the start of a SentencePiece piece
@@ -36,11 +37,12 @@ def readable(text: str, lang: str = "") -> str:
     """A text as an encoder is given it. Its length stays the same, so offsets do.
 
     text (str): Any text. Lone surrogates, which no tokenizer takes, become U+FFFD.
-    lang (str): "zh": traditional characters become simplified ones, of which encoders have seen far more.
+    lang (str): Language code, "" if not known. Where a language has traditional characters, they become
+        simplified ones, of which encoders have seen far more.
     RETURNS (str): The text.
     """
     text = _SURROGATE.sub("\ufffd", text)
-    return text.translate(_simplified()) if lang == "zh" else text
+    return text.translate(_simplified()) if load(lang).traditional else text
 
 
 @cache

@@ -12,12 +12,11 @@ from rapidfuzz import fuzz
 from ..alignment.locate import find
 from ..corpora.files import read_fields
 from ..corpora.splits import held_out
+from ..languages import load
 from ..text.lines import one_line
 from ..text.sentences import split_text
 from ..types import Text
 
-# Languages written in Latin script: an English name in their text is no leak.
-LATIN = frozenset({"de", "es", "fr", "nl"})
 # Percent of likeness below which names in Latin script are of different things.
 MIN_LIKENESS = 45.0
 _BRACKETS = re.compile(r"\s*(?:\([^()（）]*\)|（[^()（）]*）)")
@@ -76,11 +75,15 @@ def latin_names(folder: Path) -> dict[str, list[str]]:
     RETURNS (Dict[str, List[str]]): Lower-cased English names with the others.
     """
     names: dict[str, list[str]] = {}
-    for lang in sorted(LATIN):
-        path = folder / f"{lang}.jsonl"
-        for raw in read_fields(path, ("eng_entity", "tgt_entity"), Counter()) if path.is_file() else ():
+    for path in sorted(folder.glob("*.jsonl")):
+        for raw in read_fields(path, ("eng_entity", "tgt_entity"), Counter()) if is_latin(path.stem) else ():
             names.setdefault(cased(one_line(raw["eng_entity"])).casefold(), []).append(raw["tgt_entity"])
     return names
+
+
+def is_latin(lang: str) -> bool:
+    """Whether a language is written in Latin script: an English name in its text is no leak."""
+    return load(lang).scripts == load("en").scripts
 
 
 def is_something_else(english: str, latin: Sequence[str]) -> bool:
@@ -113,7 +116,7 @@ def clean_alignment(lang: str, text: str, english: str, name: str) -> AlignmentR
         spans = find(Text(sentence, lang), name)
         if spans and spans[0].origin != "fuzzy" and len(sentence) > len(name) + 6:
             found = sentence[spans[0].start_char : spans[0].end_char]
-            if contains(sentence, english) and lang not in LATIN and found != english:
+            if contains(sentence, english) and not is_latin(lang) and found != english:
                 return "leak"
             if found.casefold() == english.casefold():
                 return "same in English"
@@ -127,7 +130,7 @@ def without_leak(lang: str, text: str, english: str) -> str:
 
     def gloss(match: re.Match[str]) -> str:
         inner = match.group()
-        leaks = contains(inner, english) if lang in LATIN else re.search("[A-Za-z]{2}", inner)
+        leaks = contains(inner, english) if is_latin(lang) else re.search("[A-Za-z]{2}", inner)
         return "" if leaks or not any(c.isalnum() for c in inner) else inner
 
     return re.sub(r" {2,}", " ", _BRACKETS.sub(gloss, text))

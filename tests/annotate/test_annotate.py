@@ -22,7 +22,6 @@ from spacy_eat.annotate import (
     Settings,
     Source,
     annotate,
-    guess_language,
     here,
     load_pipeline,
     processes,
@@ -494,14 +493,6 @@ def test_memory_does_not_grow(tmp_path):
 
     first = peak(1000)
     assert peak(6000) - first < 10_000  # KiB
-
-
-def test_guess_language():
-    assert guess_language(["联想集团在北京"]) == "zh"
-    assert guess_language(["1889年創業", "京都の会社"]) == "ja"
-    assert guess_language(["서울"]) == "ko"
-    assert guess_language(["Only English", ""]) is None
-    assert guess_language(["约翰・史密斯"]) == "zh"  # the middle dot is not kana
 
 
 def test_load_pipeline_by_name_path_and_config(tmp_path):

@@ -13,7 +13,7 @@ import spacy
 from spacy.language import Language
 from spacy_llm.registry import registry
 
-from spacy_eat.cli.demo import SENTENCES
+from spacy_eat.languages import load
 from spacy_eat.llm.backend import Backend
 from spacy_eat.llm.chat_completions import make_chat_completions
 from spacy_eat.llm.embedded import make_embedded
@@ -118,7 +118,7 @@ def test_the_same_entities_over_http_as_in_process(english: Path) -> None:
         base_files()
     except ImportError as error:
         pytest.skip(str(error))
-    texts = SENTENCES["zh"]
+    texts = load("zh").examples
     model = Remembered()
     here = list(make_nlp("zh", model, english).pipe(texts))
     api = Api(model)

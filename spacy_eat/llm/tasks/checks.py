@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+from ...languages import Language, guess_language, load
 from ..prompts import Fault
 
 # Such that good translations pass: `python -m benchmarks.faults --translations FILE.jsonl ...` counts the
@@ -19,32 +20,10 @@ COPIES_MATTER = 3  # small words of an answer, from which on
 _ENGLISH = frozenset(["the", "and", "of", "by", "from", "with"])  # one of them says that a text is English
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-zÀ-ɏḀ-ỿ]")
-# English characters that a character of the source is worth.
-_WIDTHS = (
-    (re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"), 2.8),  # Han
-    (re.compile("[\uac00-\ud7a3]"), 1.9),  # Hangul
-    (re.compile("[\u3040-\u30ff]"), 1.2),  # kana
-)
 # What a sentence of ours that was not cut off may well end in, and one that goes on.
 _CLAUSE_END = tuple(",;:，；：、،؛–—-…")
 _GOES_ON = re.compile(r"(?:[,;(]|(?<!\w)(?:the|a|an|of|and|or))\s*$")
 _CLOSING = frozenset("」』）)】］]》〉〕”’｣\"'")
-# The full stop of scripts that have one of their own, by the first word of their characters' names; "" where
-# sentences have none.
-_STOPS = {
-    "CJK": "。",
-    "HIRAGANA": "。",
-    "KATAKANA": "。",
-    "KATAKANA-HIRAGANA": "。",
-    "DEVANAGARI": "।",
-    "BENGALI": "।",
-    "ARMENIAN": "։",
-    "ETHIOPIC": "።",
-    "KHMER": "។",
-    "MYANMAR": "။",
-    "THAI": "",
-    "LAO": "",
-}
 # "I'm sorry, but I can't assist with that." and its like.
 _REFUSAL = re.compile(
     r"""(?ix)^\W*(?:
@@ -54,8 +33,6 @@ _REFUSAL = re.compile(
        |provide\s+(?:a|the|any|an)\b|language\s+model|content\s+polic)
     | as\s+an?\s+(?:ai|(?:large\s+)?language\s+model)\b)"""
 )
-# Beside these a number is written in another way in English: 3万 is 30,000.
-_SCALES = frozenset("十百千万萬億亿兆천백만억조")
 _NUMBER = re.compile(r"\d[\d,.]*")
 LONG_NUMBER = 4  # digits, from which on a number is expected as it is: most of them are years
 
@@ -70,9 +47,7 @@ def with_stop(text: str) -> str:
     may take it for a title, and shorten it."""
     if not text or not (unicodedata.category(text[-1])[0] in "LNM" or text[-1] in _CLOSING):
         return text
-    last = next((char for char in reversed(text) if char.isalpha()), "")
-    script = unicodedata.name(last, "").split(" ")[0]
-    return text + _STOPS.get(script, ".")
+    return text + _language(text).stop
 
 
 def translation_fault(text: str, english: str) -> Fault | None:
@@ -112,22 +87,21 @@ def translation_fault(text: str, english: str) -> Fault | None:
 
 def expected_length(text: str) -> float:
     """RETURNS (float): About the characters that the English of a text has."""
-    length = float(len(text))
-    for script, width in _WIDTHS:
-        length += (width - 1) * len(script.findall(text))
-    return length
+    language = _language(text)
+    return len(text) + (language.width - 1) * len(language.letter.findall(text))
 
 
 def missing_numbers(text: str, english: str) -> list[str]:
     """RETURNS (List[str]): The long numbers of a text that its translation lacks, where they could not be
     written in another way."""
     text = unicodedata.normalize("NFKC", text)
+    scales = frozenset(_language(text).scales)
     there = re.sub(r"(?<=\d)[,.\s](?=\d)", "", unicodedata.normalize("NFKC", english))
     missing = []
     for match in _NUMBER.finditer(text):
         digits = re.sub(r"[,.]", "", match.group())
         around = text[max(0, match.start() - 1) : match.start()] + text[match.end() :].lstrip()[:2]
-        if len(digits) < LONG_NUMBER or not _SCALES.isdisjoint(around):
+        if len(digits) < LONG_NUMBER or not scales.isdisjoint(around):
             continue
         short = rf"(?<!\d){digits[-2:]}(?!\d)"  # 1986-88, the class of '88
         if digits not in there and not re.search(short, there):
@@ -142,3 +116,8 @@ def _is_copy(text: str, english: str) -> bool:
     if len(words) < COPIES_MATTER or not _ENGLISH.isdisjoint(source):
         return False
     return sum(word in source for word in words) > MOST_COPIED * len(words)
+
+
+def _language(text: str) -> Language:
+    """What is known of the language that the script of a text tells."""
+    return load(guess_language([text]) or "")

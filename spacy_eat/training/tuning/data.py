@@ -306,8 +306,8 @@ def _example(
 def _respell(
     lang: str, text: str, found: list[tuple[str, str]], share: float, rng: random.Random
 ) -> tuple[str, list[tuple[str, str]]]:
-    """A share of the Chinese texts in traditional characters, with their names."""
-    if lang != "zh" or rng.random() >= share:
+    """A share of the texts in traditional characters where the language has them, with their names."""
+    if not load(lang).traditional or rng.random() >= share:
         return text, found
     converted = _traditional(text)
     if len(converted) != len(text):

@@ -16,6 +16,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ...alignment.locate import find
 from ...corpora.parallel import ParallelRecord
+from ...languages import load
 from ...text.boundaries import Edge
 from ...types import Text
 from ..alignment_records import cased
@@ -31,10 +32,8 @@ MIN_SOUND = 0.62  # least similarity of sounds
 _CHUNKS = re.compile(
     r"[\u3400-\u9fff々〆ヶ]+(?:[·・][\u3400-\u9fff]+)*|[\u30a1-\u30faー]+(?:[・＝=][\u30a1-\u30faー]+)*"
 )
-_DOTS = re.compile(r"[·・＝=]")
+_JOINTS = re.compile(r"[·・＝=]")
 _ARTICLE = re.compile(r"(?i)^the\s+|['’]s?$")
-# Titles that keep a name's company without being a part of it.
-_TITLE = re.compile(r"(?<=..)(?:氏|さん|选手|先生|女士|爵士|总统|总理|首相|大統領|選手|株)$|^在(?=..)")
 
 
 def plain_name(name: str) -> str:
@@ -134,8 +133,17 @@ def learn_names(records: Sequence[ParallelRecord], entities: Sequence[Sequence[s
             top = max(scored)
             best = max((s for s in scored if s[0] >= 0.97 * top[0]), key=lambda s: (s[1], s[0], s[2]))
             if best[0] >= MIN_COSINE:
-                learned[name] = _TITLE.sub("", best[2])
+                learned[name] = _name_alone(best[2], records[0].lang)
     return learned
+
+
+def _name_alone(words: str, lang: str) -> str:
+    """Words without what keeps a name's company and is no part of it: a preposition, a person's rank."""
+    language = load(lang)
+    prefix = language.prefix.match(words)
+    if prefix and len(words) - prefix.end() > 1:
+        words = words[prefix.end() :]
+    return language.rank_after.sub("", words)
 
 
 def substrings(text: str) -> set[str]:
@@ -153,20 +161,22 @@ def substrings(text: str) -> set[str]:
 def sounds_like(lang: str, english: str, source: str, foreign: frozenset[str] = frozenset()) -> str:
     """The words of a source text that sound like an English name.
 
-    Chinese names by their exact pinyin, family name first or last; foreign
-    ones by the consonants of a transliteration of at least four characters.
+    Names in katakana by the consonants of a transliteration of at least four
+    characters; in languages that write names by sound in Han characters those
+    too, and their own names by exact pinyin, family name first or last.
 
-    lang (str): "zh" or "ja"; other languages have none.
+    lang (str): Language code.
     english (str): The English name.
     source (str): The source text.
-    foreign (FrozenSet[str]): Characters of Chinese transliterations; only
+    foreign (FrozenSet[str]): Han characters of transliterations; only
         these make one up.
     RETURNS (str): A slice of the text, "" if there is none to be sure of.
     """
     parts = re.findall(r"[^\W\d_]+", english)
-    if lang not in ("zh", "ja") or not parts or not english[0].isupper():
+    by_sound = load(lang).by_sound
+    if not parts or not english[0].isupper():
         return ""
-    if lang == "zh" and 2 <= len(parts) <= 3:
+    if by_sound and 2 <= len(parts) <= 3:
         wanted = {"".join(parts).casefold(), "".join([*parts[1:], parts[0]]).casefold()}
         for run in re.findall(r"[\u3400-\u9fff]+", source):
             slices = (run[i : i + size] for size in (2, 3, 4) for i in range(len(run) - size + 1))
@@ -176,11 +186,11 @@ def sounds_like(lang: str, english: str, source: str, foreign: frozenset[str] = 
     whole = skeleton("".join(parts))
     best: tuple[float, int, str] = (0.0, 0, "")
     for chunk in _CHUNKS.findall(source) if len(whole) > 2 else ():
-        split = _DOTS.split(chunk)
+        split = _JOINTS.split(chunk)
         if "\u30a1" <= chunk[0] <= "\u30fa":
             if len(chunk) > 3 and len(split) in (1, len(parts)):
                 best = max(best, (_alike(whole, chunk), len(chunk), chunk))
-        elif lang == "zh" and len(split) == len(parts) > 1:
+        elif by_sound and len(split) == len(parts) > 1:
             # Only the inner ends of the parts are marked: the outer ones are where it sounds best.
             head = _edge(parts[0], [split[0][i:] for i in range(len(split[0]))], foreign)
             tail = _edge(parts[-1], [split[-1][:i] for i in range(1, len(split[-1]) + 1)], foreign)
