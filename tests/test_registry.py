@@ -49,7 +49,7 @@ def test_every_factory_of_the_package_is_an_entry_point():
 
 def test_every_command_has_help():
     commands = typer.main.get_command(app).commands
-    assert {"annotate", "demo", "evaluate", "tune", "visualize"} <= commands.keys()
+    assert {"annotate", "demo", "evaluate", "show", "tune", "visualize"} <= commands.keys()
     assert all(command.help for command in commands.values())
 
 

@@ -7,6 +7,7 @@ from ._errors import no_colours_in_files
 from .annotate import annotate_cli
 from .demo import demo_cli
 from .evaluate import evaluate_cli
+from .show import show_cli
 from .tune import tune_cli
 from .visualize import visualize_cli
 
@@ -16,6 +17,7 @@ app = typer.Typer(
     name="eat", help=HELP, no_args_is_help=True, rich_markup_mode=None, callback=no_colours_in_files
 )
 app.command("demo")(demo_cli)
+app.command("show")(show_cli)
 app.command("annotate")(annotate_cli)
 app.command("evaluate")(evaluate_cli)
 # as in spaCy's own commands: --section.name overrides a setting of the config

@@ -13,12 +13,13 @@ def plain_errors() -> Iterator[None]:
     and exit code 1. Anything else is a mistake in the code, and keeps its traceback."""
     from wasabi import msg
 
+    from ..annotate.records import InputError
     from ..pipelines import PipelineError
     from ..types import Failure
 
     try:
         yield
-    except (ValueError, ImportError, PipelineError, Failure) as error:
+    except (ValueError, ImportError, InputError, PipelineError, Failure) as error:
         msg.fail(str(error), exits=1)
     except OSError as error:
         if error.filename is None:
