@@ -65,7 +65,8 @@ def _docs(source: str, pipeline: str | None, text_field: str) -> Iterator["Doc"]
 
     from ..annotate import read_records
     from ..corpora import read_docs
-    from ..pipelines import guess_language, load_pipeline
+    from ..languages import guess_language
+    from ..pipelines import load_pipeline
 
     path = Path(source) if _is_path(source) else None
     if path and path.suffix == ".spacy" and pipeline is None:

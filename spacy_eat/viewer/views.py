@@ -4,15 +4,16 @@ All offsets are characters of the whole text, half open, but for those of the En
 their sentence's English.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from spacy.tokens import Doc
 from spacy.tokens import Span as DocSpan
 
-from ..records import entity_of, sentences_of
+from ..records import sentences_of
 from ..text.sentences import split_doc
 from ..types import SentenceRecord
 
@@ -140,8 +141,12 @@ def view_of(doc: Doc, groups: Sequence[str] | None = None) -> View:
     for sentence in sentences:
         for mention in sentence.mentions:
             mention.chosen = ents.pop((mention.start, mention.end, mention.label), None) is not None
+    placed = sorted(
+        (m for sentence in sentences for m in sentence.mentions if m.start is not None),
+        key=lambda mention: mention.start or 0,
+    )
     for place, ent in ents.items():
-        home(ent.start_char).mentions.append(_of_ent(ent, last_word.get(place)))
+        home(ent.start_char).mentions.append(_of_ent(ent, placed, last_word.get(place)))
     for sentence in sentences:
         sentence.annotators = annotators
         sentence.mentions.sort(key=lambda m: (m.start is None, m.start or 0, -(m.end or 0)))
@@ -191,13 +196,18 @@ def _of_record(entity: Mapping[str, Any], length: int, english_length: int) -> M
     return Mention(start, end, entity["label"], score, status, english_start, english_end, answers)
 
 
-def _of_ent(ent: DocSpan, opinion: Opinion | None) -> Mention:
-    """An entity whose very place no record has: from another component, joined, or taken to whole tokens."""
-    record = entity_of(ent)
-    if record is not None:
-        score, status = record["score"], str(record["status"])
+def _of_ent(ent: DocSpan, placed: Sequence[Mention], opinion: Opinion | None) -> Mention:
+    """An entity whose very place no record has: joined from several or taken to whole tokens, or from another
+    component. It has the score of the best record in it, else that of the last group that has its place."""
+    first = bisect_left(placed, ent.start_char, key=lambda mention: mention.start or 0)
+    rest = (placed[i] for i in range(first, len(placed)))
+    within = takewhile(lambda mention: (mention.start or 0) < ent.end_char, rest)
+    parts = [m for m in within if m.label == ent.label_ and (m.end or 0) <= ent.end_char]
+    if parts:
+        best = max(parts, key=lambda mention: mention.score or 0.0)
+        score, status = best.score, best.status
     else:
-        score, status = (opinion.score, opinion.annotator) if opinion else (None, "")  # type: ignore[assignment]
+        score, status = (opinion.score, opinion.annotator) if opinion else (None, "")
     return Mention(ent.start_char, ent.end_char, ent.label_, score, status)
 
 
