@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ..llm.dispatch import Model, ask, usages
 from ..llm.prompts import LLMError
-from ..llm.tasks.alignment import Candidate, EntityAlignmentTask, without_glosses
+from ..llm.tasks.alignment import Candidate, EntityAlignmentTask
 from ..types import Failure, Options, Sentence, Span, Text
-from .locate import complete, find, find_exact, fit
+from .locate import complete, find, fit, verbatim
 
 # How much an exact, variant or fuzzy place keeps of its answer's probability; fuzzy times its similarity.
 QUALITY = {"exact": 1.0, "variant": 0.95, "fuzzy": 0.9}
@@ -74,11 +74,10 @@ class LLMAligner:
         return results
 
     def _asked(self, sentence: Sentence) -> list[str]:
-        """The different names of a sentence that do not stand in its source, unless as a gloss of another
-        name: 安迪（Andy）."""
-        source, names = sentence.source, list(dict.fromkeys(sentence.names()))
-        bare = replace(source, string=without_glosses(source.string, names))
-        return [name for name in names if not find_exact(bare, name)]
+        """The different names of a sentence that do not stand in its source."""
+        names = sentence.names()
+        known = verbatim(sentence.source, names)
+        return [name for name in dict.fromkeys(names) if name not in known]
 
     def _options(self, sentence: Sentence, found: dict[str, list[Candidate]]) -> list[Options]:
         """The options of a sentence's entities.

@@ -7,7 +7,7 @@ knowledge of who answered. Whatever is looked for, a span is a verbatim slice of
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -17,7 +17,8 @@ from rapidfuzz.distance import Levenshtein
 from ..languages import Language, load
 from ..text.boundaries import Edge, is_outside, script
 from ..text.folding import Folded, fold
-from ..types import Span, Text
+from ..text.glosses import without_glosses
+from ..types import Options, Span, Text
 
 MAX_ANSWER = 256  # longest answer that is looked for, in characters: no name is longer
 MAX_OCCURRENCES = 2000  # of one answer in one source that are looked at
@@ -27,6 +28,8 @@ MAX_OCCURRENCES = 2000  # of one answer in one source that are looked at
 GLOSSED, CUT_NAME = 3.0, 2.0
 # What a particle joins (国際連合の輸送機) is a phrase rather than a name (nats).
 PHRASE = 3.0
+# Score of a name that stands there as it is, but was completed.
+COMPLETED = 0.95
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
 _LAST_GLOSS = re.compile(rf"\s*(?:{_GLOSS.pattern})\s*$")
 # Opening and closing brackets and quotes; those that belong together have one value.
@@ -97,6 +100,38 @@ def find_exact(text: Text, answer: str) -> list[Span]:
         if whole:
             return [Span(start, end, origin="exact") for start, end in apart(whole)]
     return []
+
+
+def verbatim(text: Text, names: Sequence[str]) -> set[str]:
+    """RETURNS (Set[str]): Those of some names that stand in a text as they are, and not only as a gloss of
+    another name: 安迪（Andy）."""
+    bare = replace(text, string=without_glosses(text.string, names))
+    return {name for name in names if find_exact(bare, name)}
+
+
+def as_it_stands(text: Text, name: str) -> Options:
+    """RETURNS (Options): The places of a name that stands in a text as it is."""
+    places = [complete(text, name, place) for place in find_exact(text, name)]
+    spans = (replace(p, score=1.0 if p.origin == "exact" else COMPLETED) for p in places)
+    return Options(tuple(spans), answers=((name, None),))
+
+
+def settle(text: Text, english: str, span: Span) -> Span:
+    """The name's place at a place that is not sure of its ends, as the pieces of an encoder: without commas
+    and brackets around it, with the whole of a number or a word of letters, and complete.
+
+    text (Text): Where the span stands.
+    english (str): The English name.
+    span (Span): The place.
+    RETURNS (Span): The name's place; empty if there is nothing that a name can have.
+    """
+    start, end = _trim(text.string, *span.place)
+    while 0 < start < end and text.boundaries.starts[start] == Edge.NEVER:
+        start -= 1
+    while start < end < len(text.string) and text.boundaries.ends[end] == Edge.NEVER:
+        end += 1
+    span = replace(span, start_char=start, end_char=end)
+    return complete(text, english, span) if start < end else span
 
 
 def _is_searchable(text: Text, answer: str) -> bool:
@@ -191,12 +226,6 @@ def gloss_after(text: Text, span: Span) -> Span | None:
     if start >= end or not all(script(c) == "word" or c in " .'’·-" for c in source[start:end]):
         return None
     return replace(span, start_char=start, end_char=end, origin="exact")
-
-
-def trim(text: Text, span: Span) -> Span:
-    """Leave out what does not belong to a name at the ends of a span: spaces, commas, brackets around it."""
-    start, end = _trim(text.string, *span.place)
-    return replace(span, start_char=start, end_char=end)
 
 
 def apart(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from .demo import demo_cli
 from .evaluate import evaluate_cli
 from .show import show_cli
 from .tune import tune_cli
+from .tune_aligner import tune_aligner_cli
 from .visualize import visualize_cli
 
 HELP = """Named entities without labelled data: Entity-Aligned Translation (EAT)."""
@@ -22,5 +23,8 @@ app.command("annotate")(annotate_cli)
 app.command("evaluate")(evaluate_cli)
 # as in spaCy's own commands: --section.name overrides a setting of the config
 app.command("tune", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tune_cli)
+app.command("tune-aligner", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    tune_aligner_cli
+)
 app.command("visualize")(visualize_cli)
 spacy_app.add_typer(app)

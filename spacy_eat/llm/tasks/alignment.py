@@ -8,6 +8,7 @@ from typing import Any, Iterable, List, Tuple
 from spacy.tokens import Doc
 
 from ...records import needs_alignment, sentences_of, set_answers, set_failure, texts_of
+from ...text.glosses import without_glosses
 from ...text.lines import one_line
 from ...types import SentenceRecord
 from ..forms import NONE, AlignmentForm
@@ -163,27 +164,6 @@ class EntityAlignmentTask:
             for example in examples
             for name, words in example["entities"].items()
         )
-
-
-_GLOSS = re.compile(r"\s*[(（]([^()（）]*[A-Za-z][^()（）]*)[)）]")
-
-
-def without_glosses(text: str, phrases: Sequence[str]) -> str:
-    """A text without the brackets that give a name in English: 安迪（Andy）.
-
-    What is asked for are the words that such a gloss explains.
-
-    text (str): The source text.
-    phrases (Sequence[str]): English names.
-    """
-
-    def rest(gloss: "re.Match[str]") -> str:
-        inner = gloss.group(1).casefold()
-        return (
-            "" if gloss.start() and any(phrase.casefold() in inner for phrase in phrases) else gloss.group()
-        )
-
-    return _GLOSS.sub(rest, text)
 
 
 def parse_alignment(response: str, phrases: Sequence[str]) -> dict[str, list[Candidate]] | None:

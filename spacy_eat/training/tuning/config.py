@@ -1,7 +1,7 @@
 """The tuning config: its sections, what they mean, and their checks."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from confection import Config, ConfigValidationError
 from pydantic import (
@@ -179,15 +179,19 @@ class TuneConfig(Section):
     output: Output
 
 
-def read_config(config: Config) -> TuneConfig:
+_Typed = TypeVar("_Typed", bound=Section)
+
+
+def read_config(config: Config, schema: type[_Typed]) -> _Typed:
     """Check a config.
 
     config (Config): With variables interpolated.
-    RETURNS (TuneConfig): The same, typed, defaults filled in.
+    schema (Type[Section]): What it must be: `TuneConfig`, or another one.
+    RETURNS (Section): The same, typed, defaults filled in.
     RAISES (ConfigValidationError): Says which setting is wrong.
     """
     try:
-        return TuneConfig.model_validate(dict(config))
+        return schema.model_validate(dict(config))
     except ValidationError as error:
         raise ConfigValidationError(
             config=config,

@@ -31,7 +31,7 @@ def tune(config: Config, *, restart: bool = False, build_only: bool = False) -> 
     RAISES (ValueError): If the config is wrong, or the output folder holds the
         run of another one.
     """
-    settings = read_config(config)
+    settings = read_config(config, TuneConfig)
     folder = settings.output.path
     if restart:
         for path in [folder / "config.json", *checkpoints(folder)]:

@@ -4,11 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_eat.llm.tasks.alignment import (
-    make_alignment_task,
-    parse_alignment,
-    without_glosses,
-)
+from spacy_eat.llm.tasks.alignment import make_alignment_task, parse_alignment
+from spacy_eat.text.glosses import without_glosses
 
 PHRASES = ["Lenovo Group", "Beijing"]
 
