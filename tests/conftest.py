@@ -26,6 +26,7 @@ MARKS = {
     "project": "project",
     "test_embedded_pipeline.py": "model",
     "training/students/test_lexicon.py": "model",
+    "training/aligner/test_tune.py": "slow",
     "training/tuning": "slow",
     "weights/test_e5.py": "model",
 }

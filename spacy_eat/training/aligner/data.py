@@ -12,6 +12,7 @@ from spacy.vocab import Vocab
 from ...corpora import CorpusError
 from ...corpora.files import read_docs, read_jsonl
 from ...corpora.splits import held_out
+from ...languages import guess_language
 from ...records import install_extensions, sentences_of
 from ..alignment_records import latin_names, read_alignment
 from .config import AlignerConfig, Annotated, Records
@@ -83,8 +84,6 @@ def read_annotated(settings: Annotated, counts: Counter[str]) -> list[Example]:
 
 def _language(text: str) -> str:
     """Of a .spacy file, which does not say: by its script."""
-    from ...pipelines import guess_language
-
     return guess_language([text]) or ""
 
 

@@ -408,7 +408,7 @@ def calibrate(
             shares = found.shares(settings)
             losses -= max(LEAST, shares[place]) if place >= 0 else LEAST
             right += place == int(shares.argmax())
-        return losses / max(1, len(answered)), right / max(1, len(answered))
+        return float(losses) / max(1, len(answered)), right / max(1, len(answered))
 
     tried = {
         (t, r, n): replace(shape, temperature=t, reverse=r, reverse_none=n)
