@@ -33,7 +33,7 @@ COMPLETED = 0.95
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
 _LAST_GLOSS = re.compile(rf"\s*(?:{_GLOSS.pattern})\s*$")
 # Opening and closing brackets and quotes; those that belong together have one value.
-_OPENERS = dict(zip("（(「『《〈【〔［[“", "))」』》〉】〕]]”", strict=True))
+_OPENERS = dict(zip("（(「『《〈【〔［[“„", "))」』》〉】〕]]”“", strict=True))
 _CLOSERS = dict(zip("）)」』》〉】〕］]”", "))」』》〉】〕]]”", strict=True))
 _BRACKETS = frozenset([*_OPENERS, *_CLOSERS, '"'])
 _AFTER_STOP = frozenset([*_CLOSERS, *' \n\r\u3000"'])
@@ -360,7 +360,9 @@ def _partners(text: str) -> dict[int, int]:
     quote: int | None = None
     for i, char in enumerate(text):
         opener: int | None = None
-        if char in _OPENERS:
+        if char in "“”" and unclosed and text[unclosed[-1]] == "„":  # „Deutsch“, „polski”
+            opener = unclosed.pop()
+        elif char in _OPENERS:
             unclosed.append(i)
         elif char in _CLOSERS:
             if unclosed and _OPENERS[text[unclosed[-1]]] == _CLOSERS[char]:
@@ -379,6 +381,8 @@ def _balance(source: str, start: int, end: int) -> tuple[int, int] | None:
         has its partner elsewhere.
     """
     text = source[start:end]
+    if source[max(0, start - 1) : start] == "„" and not frozenset("“”").isdisjoint(text):
+        return _balance(source, start - 1, end)
     partners = _partners(text)
     for i in reversed(range(len(text))):
         if text[i] in _OPENERS and i not in partners:

@@ -7,12 +7,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
 
-from ..languages import load
+from ..languages import Language
 from ..text.boundaries import Boundaries
 
 ANSWER_CHARS = 48  # longest answer, in characters
 ANSWERS = 20_000  # most answers; in a very long text they are shorter
 PATTERN = 4000  # the same for those that are written as a regular expression
+UNKNOWN = Language()
 UNANSWERABLE = re.compile(r"[\n\r\ud800-\udfff]+")  # no answer crosses a line, none is half a character
 NO_EDGE = frozenset("，。、；：？")  # no answer begins or ends with them
 SYNTAX = re.compile(r"[\\^$.|?*+()\[\]{}]")
@@ -33,22 +34,19 @@ def _script(char: str) -> str:
     return "CJK" if first.startswith(("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH")) else first
 
 
-def possible_answers(
-    source: str, longest: int = ANSWER_CHARS, most: int = ANSWERS, lang: str = ""
-) -> list[str]:
+def possible_answers(source: str, longest: int = ANSWER_CHARS, most: int = ANSWERS) -> list[str]:
     """The substrings of a text that may be names.
 
     source (str): The text.
     longest (int): Their most characters.
     most (int): About the most there may be: in a long text they are shorter,
         down to 8 characters.
-    lang (str): Code of its language, "" if not known.
     RETURNS (List[str]): All different. None begins or ends where no name does (`Edge.NEVER`), or has a line
         break or a lone surrogate.
     """
     longest = _longest(source, longest, most)
     found: dict[str, None] = {}
-    for line, starts, ends in _lines(source, lang):
+    for line, starts, ends in _lines(source):
         for start in starts:
             for end in ends[bisect_right(ends, start) :]:
                 if end - start > longest:
@@ -57,19 +55,17 @@ def possible_answers(
     return list(found)
 
 
-def answers_pattern(
-    source: str, longest: int = ANSWER_CHARS, most: int = PATTERN, lang: str = ""
-) -> str | None:
+def answers_pattern(source: str, longest: int = ANSWER_CHARS, most: int = PATTERN) -> str | None:
     """A regular expression for the `possible_answers` that JSON does not escape.
 
     source (str): The text.
-    longest, most, lang: As in `possible_answers`.
+    longest, most: As in `possible_answers`.
     RETURNS (Optional[str]): Of the plainest syntax, which all engines know; None
         if there are no answers.
     """
     longest = _longest(source, longest, most)
     found: dict[str, None] = {}
-    for line, starts, ends in _lines(ESCAPED.sub("\n", source), lang):
+    for line, starts, ends in _lines(ESCAPED.sub("\n", source)):
         for start in starts:
             reached = [end for end in ends[bisect_right(ends, start) :] if end - start <= longest]
             rest = ""
@@ -85,10 +81,10 @@ def _longest(source: str, longest: int, most: int) -> int:
     return max(8, min(longest, most // max(1, len(source))))
 
 
-def _lines(source: str, lang: str) -> Iterator[tuple[str, list[int], list[int]]]:
+def _lines(source: str) -> Iterator[tuple[str, list[int], list[int]]]:
     """YIELDS (Tuple[str, List[int], List[int]]): A line, where names may begin in it, and end."""
     for line in UNANSWERABLE.split(source):
-        boundaries = Boundaries(line, load(lang))
+        boundaries = Boundaries(line, UNKNOWN)  # affixes only tell which answers are likely
         yield (
             line,
             [i for i, char in enumerate(line) if boundaries.starts[i] and char not in NO_EDGE],

@@ -93,10 +93,16 @@ def _fold_cluster(cluster: str) -> str:
     if cluster in _SEPARATORS:
         return ""
     text = unicodedata.normalize("NFKC", cluster).casefold()
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not "\u0300" <= c <= "\u036f")
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not _is_optional(c))
     text = unicodedata.normalize("NFKC", bare)
     table = _han_table()
     return "".join(c for c in (table.get(c, c) for c in text) if not _is_dropped(c))
+
+
+def _is_optional(mark: str) -> bool:
+    """Whether a combining mark is an accent, or a vowel point of Hebrew or Arabic (combining classes 10 to
+    35): most texts are written without them."""
+    return "\u0300" <= mark <= "\u036f" or 10 <= unicodedata.combining(mark) <= 35
 
 
 def _is_dropped(char: str) -> bool:

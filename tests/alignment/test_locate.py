@@ -1,11 +1,13 @@
 import json
 import re
+import unicodedata
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opencc import OpenCC
 
 from spacy_eat import corpora
 from spacy_eat.alignment import locate
@@ -38,6 +40,8 @@ def test_all_occurrences_in_order():
         ("东京塔很高", "東京塔", "东京塔"),
         ("東京藝術大学を出た", "东京艺术大学", "東京藝術大学"),
         ("ジョン・スミスが来た", "ジョン スミス", "ジョン・スミス"),
+        ("Marshall „Jimi“ Hendrix spielte", "Jimi Hendrix", "„Jimi“ Hendrix"),
+        ("فَرَنسَا", "فرنسا", "فَرَنسَا"),
         ("ジャン＝リュック・ゴダール監督", "ジャン゠リュック・ゴダール", "ジャン＝リュック・ゴダール"),
         ("彼は『罪と罰』を読んだ", "「罪と罰」", "罪と罰"),
         ("映画「ゴジラ」の監督", "「ゴジラ」", "ゴジラ"),
@@ -181,11 +185,6 @@ def recovered(names, change=lambda name: name):
     return sum(hits) / len(hits)
 
 
-def test_gold_names_come_back(names):
-    assert len(names) > 500
-    assert recovered(names) > 0.995
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -202,4 +201,46 @@ def test_gold_names_come_back(names):
 )
 @pytest.mark.slow
 def test_gold_names_in_other_spellings_come_back(names, change):
+    assert len(names) > 500
     assert recovered(names, change) > 0.985
+
+
+# --- names of encyclopedia articles, which their texts spell in another way ---
+
+TO_SIMPLIFIED = OpenCC("t2s")
+IN_BRACKETS = re.compile(r"\s*[(（][^()（）]*[)）]$")
+
+
+@cache
+def simplified(char):
+    return str(TO_SIMPLIFIED.convert(char))
+
+
+def read_aloud(name):
+    """The letters and digits of a name, without case, width, accents and traditional forms."""
+    letters = unicodedata.normalize("NFKD", "".join(map(simplified, name)).casefold())
+    return "".join(char for char in letters if char.isalnum())
+
+
+def stands(name, text, lang):
+    """Whether some words in a row, or characters where words are not set apart, read as a name."""
+    units = [read_aloud(unit) for unit in (text if lang in ("ja", "zh") else text.split())]
+    starts = (i for i, unit in enumerate(units) if unit and name.startswith(unit))
+    return any(name in accumulate(units[i : i + len(name)]) for i in starts)
+
+
+@pytest.mark.parametrize("lang", ["ar", "de", "es", "fr", "ja", "ka", "ko", "nl", "ru", "zh"])
+def test_articles_are_found_by_their_titles(data, lang):
+    """A title has another case, width or script than its text, accents, dots or spaces more or less, or
+    says in brackets what it is: Paris (Mythologie)."""
+    tried, right = 0, 0
+    for line in (data / "alignment" / f"{lang}.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        text, title = record["text"], record["tgt_entity"].strip()
+        name = read_aloud(IN_BRACKETS.sub("", title))
+        if tried < 100 and title not in text and len(name) > 1 and stands(name, text, lang):
+            tried += 1
+            spans = locate.find(Text(text, lang), title)
+            right += bool(spans) and all(read_aloud(text[slice(*span.place)]) == name for span in spans)
+    assert tried > 10
+    assert right / tried > 0.9
