@@ -16,6 +16,7 @@ LABELS_HELP = (
     'Schema of the labels (uner, klue ...), or JSON file {"label": "other label" or null, "*": null for all '
     'others}, added to all schemas (the default); "none" for none of them'
 )
+HTML_HELP = "Write a page: scores, charts, and mistakes to look at; with --compare, both runs side by side"
 COMPARE_HELP = "What --output wrote of another run over the same docs: how much better is this one?"
 
 
@@ -24,6 +25,7 @@ def evaluate_cli(
     gold: Annotated[Path, Argument(help=GOLD_HELP, exists=True, dir_okay=False)],
     limit: Annotated[int, Option("--limit", "-l", min=0, help="Only the first docs; 0: all")] = 0,
     output: Annotated[Path | None, Option("--output", "-o", help="Write everything as JSON")] = None,
+    html: Annotated[Path | None, Option(help=HTML_HELP)] = None,
     english: Annotated[Path | None, Option(exists=True, help=ENGLISH_HELP)] = None,
     gold_entities: Annotated[bool, Option("--gold-entities", help="And the English entities")] = False,
     reference: Annotated[Path | None, Option(exists=True, help=REFERENCE_HELP)] = None,
@@ -42,9 +44,10 @@ def evaluate_cli(
 
     from ..corpora import CorpusError, read
     from ..evaluation.report import report
-    from ..evaluation.run import compare_runs, evaluate, read_counts, read_english
+    from ..evaluation.run import compare_runs, judge, read_counts, read_english, run
     from ..pipelines import load_pipeline
     from ..taggers.gold import GoldTagger
+    from ..viewer.report import report_page, sample_cases
 
     if gold_entities and not english:
         msg.fail("--gold-entities needs --english", exits=1)
@@ -61,18 +64,18 @@ def evaluate_cli(
             raise CorpusError(
                 english, None, "no entities for --gold-entities", "Give an annotated file: .iob2"
             )
-        judge = read_english(reference, records, label_map) if reference else given
+        names = read_english(reference, records, label_map) if reference else given
         other = read_counts(compare) if compare else None
-        if output:
-            check_writable(output)
-        result = evaluate(
+        for path in (output, html):
+            if path:
+                check_writable(path)
+        annotated = run(
             load_pipeline(pipeline),
             records,
-            label_map=label_map,
             english=given,
             tagger=GoldTagger({r.text: r.spans or () for r in given or ()}) if gold_entities else None,
-            reference=judge,
         )
+        result = judge(annotated, label_map=label_map, reference=names)
         result = {"pipeline": pipeline, "gold": str(gold), "english": english and str(english), **result}
         if other:
             result["compared"] = {"other": str(compare), **compare_runs(result, other)}
@@ -80,6 +83,11 @@ def evaluate_cli(
         if output:
             output.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
             msg.good(f"Saved to {output}")
+        if html:
+            cases = sample_cases(result, annotated.examples, label_map)
+            beside = json.loads(compare.read_text(encoding="utf-8")) if compare else None
+            html.write_text(report_page(result, cases, beside), encoding="utf-8")
+            msg.good(f"Report: {html}")
 
 
 def _label_map(labels: str | None) -> Callable[[str], str | None]:

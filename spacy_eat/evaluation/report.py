@@ -22,43 +22,7 @@ def report(result: Mapping[str, Any], examples: int = 0) -> str:
     header = ["strict entities", "P", "R", "F1", "gold", "predicted", "right"]
     parts = [table(rows, header, right=header[1:])]
 
-    chance, compared = result["interval"], result.get("compared")
-    paper, coverage, speed = result["paper_characters"], result["coverage"], result["speed"]
-    kept, usage = result["names_kept"], result["usage"]
-    skipped = f"skips {paper['skipped']} docs without gold"
-    facts: list[tuple[str, object, str]] = []
-    if chance["low"] is not None:
-        bounds = f"{chance['low']:.3f} to {chance['high']:.3f}"
-        facts.append((f"strict F1, {chance['level']:.0%} interval", bounds, "docs drawn anew"))
-    if compared:
-        bounds = f"{compared['low']:+.3f} to {compared['high']:+.3f}"
-        better = f"better in {compared['better']:.0%} of the draws"
-        facts.append(
-            (
-                f"strict F1, against {compared['other']}",
-                f"{compared['difference']:+.3f}",
-                f"{bounds}, {better}",
-            )
-        )
-    facts += [
-        ("paper's character F1, micro", paper["micro"], skipped),
-        ("paper's character F1, macro", paper["macro"], ""),
-        ("paper's character F1, weighted", paper["weighted"], ""),
-    ]
-    if coverage["sentences"]:
-        share = f"{coverage['annotated']} of {coverage['sentences']} sentences"
-        facts.append(("coverage", coverage["share"], share))
-        requests = f"{speed['requests']} in all"
-        facts.append(("LLM requests per sentence", speed["requests_per_sentence"], requests))
-    facts.append(("seconds per sentence", speed["seconds_per_sentence"], f"{speed['seconds']:.1f} in all"))
-    for change, count in result["boundaries"].items():
-        facts.append((f"entities off token boundaries: {change}", count, ""))
-    if kept:
-        facts.append(("English names kept", kept["share"], f"{kept['kept']} of {kept['names']}"))
-    if usage["prompt_tokens"]:
-        facts.append(("prompt tokens", usage["prompt_tokens"], f"{usage['cached']} requests from the cache"))
-        facts.append(("completion tokens", usage["completion_tokens"], f"cost {usage['cost']:.4f}"))
-    parts.append(table(facts, ["", "", ""]))
+    parts.append(table(facts(result), ["", "", ""]))
 
     trust = result.get("confidence")
     if trust:
@@ -83,3 +47,48 @@ def report(result: Mapping[str, Any], examples: int = 0) -> str:
                 parts += [f"\n  {text}" for text in (m["source"], m["english"]) if text]
         parts += ["\n"] if examples else []
     return "".join(parts)
+
+
+def facts(result: Mapping[str, Any]) -> list[tuple[str, object, str]]:
+    """What else there is to say of a run.
+
+    result (Mapping[str, Any]): What `evaluate` returned.
+    RETURNS (List[Tuple[str, object, str]]): What, how much, and a remark.
+    """
+    chance, compared = result["interval"], result.get("compared")
+    paper, coverage, speed = result["paper_characters"], result["coverage"], result["speed"]
+    kept, usage = result["names_kept"], result["usage"]
+    skipped = f"skips {paper['skipped']} docs without gold"
+    found: list[tuple[str, object, str]] = []
+    if chance["low"] is not None:
+        bounds = f"{chance['low']:.3f} to {chance['high']:.3f}"
+        found.append((f"strict F1, {chance['level']:.0%} interval", bounds, "docs drawn anew"))
+    if compared:
+        bounds = f"{compared['low']:+.3f} to {compared['high']:+.3f}"
+        better = f"better in {compared['better']:.0%} of the draws"
+        found.append(
+            (
+                f"strict F1, against {compared['other']}",
+                f"{compared['difference']:+.3f}",
+                f"{bounds}, {better}",
+            )
+        )
+    found += [
+        ("paper's character F1, micro", paper["micro"], skipped),
+        ("paper's character F1, macro", paper["macro"], ""),
+        ("paper's character F1, weighted", paper["weighted"], ""),
+    ]
+    if coverage["sentences"]:
+        share = f"{coverage['annotated']} of {coverage['sentences']} sentences"
+        found.append(("coverage", coverage["share"], share))
+        requests = f"{speed['requests']} in all"
+        found.append(("LLM requests per sentence", speed["requests_per_sentence"], requests))
+    found.append(("seconds per sentence", speed["seconds_per_sentence"], f"{speed['seconds']:.1f} in all"))
+    for change, count in result["boundaries"].items():
+        found.append((f"entities off token boundaries: {change}", count, ""))
+    if kept:
+        found.append(("English names kept", kept["share"], f"{kept['kept']} of {kept['names']}"))
+    if usage["prompt_tokens"]:
+        found.append(("prompt tokens", usage["prompt_tokens"], f"{usage['cached']} requests from the cache"))
+        found.append(("completion tokens", usage["completion_tokens"], f"cost {usage['cost']:.4f}"))
+    return found

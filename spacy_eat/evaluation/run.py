@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spacy.language import Language
+from spacy.training import Example
 from tqdm import tqdm
 
 from ..corpora import CorpusError, Record, read, read_jsonl, to_examples
@@ -16,9 +17,22 @@ from ..pipelines import usage_of
 from ..records import install_extensions
 from ..types import Tagger
 from .bootstrap import Counts, difference
-from .mistakes import LOST, SPURIOUS, count_mistakes, find_mistakes, names_kept
+from .mistakes import LOST, SPURIOUS, Mistake, count_mistakes, find_mistakes, names_kept
 from .scores import LabelMap
 from .scores import evaluate as score
+
+
+class Run(NamedTuple):
+    """Gold docs that a pipeline has annotated.
+
+    examples (List[Example]): Predicted and gold docs.
+    seconds (float): Wall time, without the loading of models.
+    usage (Dict[str, float]): What it has cost, by the fields of `Usage`.
+    """
+
+    examples: list[Example]
+    seconds: float
+    usage: dict[str, float]
 
 
 def evaluate(
@@ -30,60 +44,75 @@ def evaluate(
     tagger: Tagger | None = None,
     reference: Sequence[Record] | None = None,
 ) -> dict[str, Any]:
-    """Run a pipeline over gold records, and score it.
+    """Run a pipeline over gold records, and score it: `run` and `judge` together."""
+    return judge(run(nlp, records, english=english, tagger=tagger), label_map=label_map, reference=reference)
+
+
+def run(
+    nlp: Language,
+    records: Sequence[Record],
+    *,
+    english: Sequence[Record] | None = None,
+    tagger: Tagger | None = None,
+) -> Run:
+    """Run a pipeline over gold records.
 
     nlp (Language): The pipeline, with or without the EAT components.
     records (Sequence[Record]): Gold texts and entities.
-    label_map (Optional[Callable[[str], Optional[str]]]): See `spacy_eat.evaluation.scores.score_entities`.
     english (Optional[Sequence[Record]]): For each record its English, used
         instead of a translation.
     tagger (Optional[Tagger]): In the place of the aligner's, such as `spacy_eat.taggers.gold.GoldTagger`.
-    reference (Optional[Sequence[Record]]): For each record its English, to judge by.
-    RETURNS (Dict[str, Any]): As `spacy_eat.evaluation.scores.evaluate`, and "usage", "lost", "spurious",
-        "mistakes", "names_kept"; JSON-serialisable.
+    RETURNS (Run): The docs.
     RAISES (ValueError): If there is no gold annotation.
     """
     if not any(record.spans is not None for record in records):
         raise ValueError("There are no records with gold annotation: plain texts cannot be scored against")
     install_extensions()
     with _tagged_by(nlp, tagger):
-        return _evaluate(nlp, records, label_map, english, reference)
+        examples = list(to_examples(records, nlp))
+        first = nlp.make_doc(records[0].text)
+        docs = [example.predicted for example in examples]
+        for doc, translation in zip([first, *docs], [english[0], *english] if english else (), strict=False):
+            doc._.eat_translation = translation.text
+        nlp(first)  # models are loaded when first used, which is not the pipeline's speed
+        before, began = usage_of(nlp), time.perf_counter()
+        annotated = tqdm(nlp.pipe(docs), total=len(docs), unit="doc", disable=None)
+        for example, doc in zip(examples, annotated, strict=True):
+            example.predicted = doc
+        seconds = time.perf_counter() - began
+    return Run(examples, seconds, {name: amount - before[name] for name, amount in usage_of(nlp).items()})
 
 
-def _evaluate(
-    nlp: Language,
-    records: Sequence[Record],
-    label_map: LabelMap | None,
-    english: Sequence[Record] | None,
-    reference: Sequence[Record] | None,
+def judge(
+    run: Run, *, label_map: LabelMap | None = None, reference: Sequence[Record] | None = None
 ) -> dict[str, Any]:
-    examples = list(to_examples(records, nlp))
-    first = nlp.make_doc(records[0].text)
-    docs = [example.predicted for example in examples]
-    for doc, translation in zip([first, *docs], [english[0], *english] if english else (), strict=False):
-        doc._.eat_translation = translation.text
-    nlp(first)  # models are loaded when first used, which is not the pipeline's speed
-    before, began = usage_of(nlp), time.perf_counter()
-    annotated = tqdm(nlp.pipe(docs), total=len(docs), unit="doc", disable=None)
-    for example, doc in zip(examples, annotated, strict=True):
-        example.predicted = doc
-    seconds = time.perf_counter() - began
+    """Score what a pipeline has annotated.
 
+    run (Run): The docs.
+    label_map (Optional[Callable[[str], Optional[str]]]): See `spacy_eat.evaluation.scores.score_entities`.
+    reference (Optional[Sequence[Record]]): For each record its English, to judge by.
+    RETURNS (Dict[str, Any]): As `spacy_eat.evaluation.scores.evaluate`, and "usage", "lost", "spurious",
+        "mistakes" (each with the number of its doc), "names_kept"; JSON-serialisable.
+    """
     names: list[list[tuple[str, str]]] | None = None
     if reference and all(record.spans is not None for record in reference):
         names = [[(r.text[s.start_char : s.end_char], s.label) for s in r.spans or ()] for r in reference]
-    mistakes = [
-        find_mistakes(example, label_map, names[i] if names else None) for i, example in enumerate(examples)
-    ]
-    lost = [mistake for found, _ in mistakes for mistake in found]
-    spurious = [mistake for _, found in mistakes for mistake in found]
+    lost: list[tuple[int, Mistake]] = []
+    spurious: list[tuple[int, Mistake]] = []
+    for number, example in enumerate(run.examples):
+        missing, wrong = find_mistakes(example, label_map, names[number] if names else None)
+        lost += [(number, mistake) for mistake in missing]
+        spurious += [(number, mistake) for mistake in wrong]
     return {
-        **score(examples, label_map=label_map, seconds=seconds),
-        "usage": {name: amount - before[name] for name, amount in usage_of(nlp).items()},
-        "names_kept": names_kept(examples, names) if names else None,
-        "lost": count_mistakes(lost, LOST),
-        "spurious": count_mistakes(spurious, SPURIOUS),
-        "mistakes": {"lost": [asdict(m) for m in lost], "spurious": [asdict(m) for m in spurious]},
+        **score(run.examples, label_map=label_map, seconds=run.seconds),
+        "usage": run.usage,
+        "names_kept": names_kept(run.examples, names) if names else None,
+        "lost": count_mistakes((mistake for _, mistake in lost), LOST),
+        "spurious": count_mistakes((mistake for _, mistake in spurious), SPURIOUS),
+        "mistakes": {
+            "lost": [{**asdict(mistake), "doc": number} for number, mistake in lost],
+            "spurious": [{**asdict(mistake), "doc": number} for number, mistake in spurious],
+        },
     }
 
 

@@ -44,7 +44,7 @@ def score_entities(
     RETURNS (Dict[str, Any]): ents_p, ents_r, ents_f, ents_per_type; None where
         there is nothing to score.
     """
-    per_type, total, _, _ = _count(examples, label_map)
+    per_type, total, *_ = _count(examples, label_map)
     if not len(total):
         return {"ents_p": None, "ents_r": None, "ents_f": None, "ents_per_type": None}
     return {
@@ -66,11 +66,11 @@ def evaluate(
     RETURNS (Dict[str, Any]): JSON-serialisable: "docs", "strict" (micro average),
         "interval" (of its F1, see `spacy_eat.evaluation.bootstrap`), "per_doc" (a
         digest of each text and its counts, to compare runs), "labels",
-        "unlabelled", "paper_characters", "coverage", "speed", "boundaries", what
+        "label_intervals", "unlabelled", "paper_characters", "coverage", "speed", "boundaries", what
         the policy for token boundaries changed, and "confidence".
     """
     examples = list(examples)
-    per_type, total, unlabelled, counts = _count(examples, label_map)
+    per_type, total, unlabelled, counts, by_label = _count(examples, label_map)
     return {
         "docs": len(examples),
         "strict": _prf(total),
@@ -80,6 +80,7 @@ def evaluate(
             **{name: [doc[i] for doc in counts] for i, name in enumerate(("tp", "fp", "fn"))},
         },
         "labels": {label: _prf(score) for label, score in sorted(per_type.items())},
+        "label_intervals": {label: interval(found) for label, found in sorted(by_label.items())},
         "unlabelled": _prf(unlabelled),
         "paper_characters": paper_character_f1(
             (squeeze(eg.reference.text), _names(eg.reference, label_map), _names(eg.predicted, label_map))
@@ -264,25 +265,36 @@ def positions(text: str) -> list[int]:
 
 def _count(
     examples: Iterable[Example], label_map: LabelMap | None
-) -> tuple[dict[str, PRFScore], PRFScore, PRFScore, Counts]:
-    """Scores per label, over all labels, and regardless of the label; and the counts of each doc."""
+) -> tuple[dict[str, PRFScore], PRFScore, PRFScore, Counts, dict[str, Counts]]:
+    """Scores per label, over all labels, and regardless of the label; and the counts of each doc, over all
+    labels and per label."""
     per_type: dict[str, PRFScore] = defaultdict(PRFScore)
     total, unlabelled = PRFScore(), PRFScore()
-    counts = []
-    for example in examples:
+    counts: list[tuple[int, int, int]] = []
+    by_label: dict[str, dict[int, tuple[int, int, int]]] = defaultdict(dict)
+    for number, example in enumerate(examples):
         if len(example.reference) and not example.reference.has_annotation("ENT_IOB"):
             counts.append((0, 0, 0))
             continue
         gold, predicted = compare(example, label_map)
         for label in {e.label for e in gold | predicted}:
-            per_type[label].score_set(
-                {e for e in predicted if e.label == label}, {e for e in gold if e.label == label}
-            )
+            found, wanted = ({e for e in side if e.label == label} for side in (predicted, gold))
+            per_type[label].score_set(found, wanted)
+            by_label[label][number] = _matches(found, wanted)
         total.score_set(predicted, gold)
-        right = len(gold & predicted)
-        counts.append((right, len(predicted) - right, len(gold) - right))
+        counts.append(_matches(predicted, gold))
         unlabelled.score_set({e.place for e in predicted}, {e.place for e in gold})
-    return per_type, total, unlabelled, counts
+    filled: dict[str, Counts] = {
+        label: [found.get(number, (0, 0, 0)) for number in range(len(counts))]
+        for label, found in by_label.items()
+    }
+    return per_type, total, unlabelled, counts, filled
+
+
+def _matches(predicted: set[Span], gold: set[Span]) -> tuple[int, int, int]:
+    """RETURNS (Tuple[int, int, int]): True positives, false positives, false negatives."""
+    right = len(gold & predicted)
+    return right, len(predicted) - right, len(gold) - right
 
 
 def _prf(score: PRFScore) -> dict[str, Any]:

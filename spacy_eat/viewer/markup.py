@@ -118,17 +118,18 @@ def stylesheet() -> str:
     pairs = "".join(
         f'.eat-sentence:has([data-n="{n}"]:is(:hover,:focus-within)) [data-n="{n}"],' for n in range(1, PAIRS)
     )
-    return f"{_static('view.css')}\n{colours.css()}{pairs}.eat-on{{outline:2px solid var(--eat-ink)}}\n"
+    return f"{static('view.css')}\n{colours.css()}{pairs}.eat-on{{outline:2px solid var(--eat-ink)}}\n"
 
 
 @cache
 def script() -> str:
     """RETURNS (str): The script that ties pairs with a line."""
-    return _static("view.js")
+    return static("view.js")
 
 
 @cache
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """RETURNS (str): A file of the folder static."""
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
@@ -247,6 +248,23 @@ def _marked(text: str, marks: Iterable[_Mark]) -> str:
                 out.append(f"<mark {mark.attributes}>")
                 stack.append(mark)
     return "".join(out)
+
+
+def marked(text: str, places: Iterable[tuple[int, int, str]], options: Options) -> str:
+    """RETURNS (str): A text with labelled places, each a start, an end and a label, as HTML."""
+    return _marked(
+        text,
+        (
+            _Mark(
+                max(0, start),
+                min(end, len(text)),
+                f'class="eat-mark {options.colours[label]}"',
+                f'<span class="eat-tag" dir="ltr">{shown(label)}</span>',
+            )
+            for start, end, label in places
+            if options.shows(label)
+        ),
+    )
 
 
 # --- Documents ---------------------------------------------------------------
