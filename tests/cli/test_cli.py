@@ -170,7 +170,7 @@ def test_evaluate_tells_how_much_is_chance(tmp_path, config):
     assert json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["compared"]["difference"] == 0.0
     output = invoke(*command, tmp_path / "new" / "a.json", "--html", tmp_path / "new" / "report.html")
     report = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
-    assert "report.html" in output and "other F1" in report and "2 mistakes, drawn at random" in report
+    assert "report.html" in output and "other F1" in report and "3 mistakes, drawn at random" in report
     (tmp_path / "c.json").write_text('{"docs": 4}', encoding="utf-8")
     assert "no counts of docs" in fail(*command, tmp_path / "c.json")
     invoke("evaluate", config, gold, *CODE, "--limit", 2, "--output", tmp_path / "short.json")
