@@ -100,7 +100,7 @@ def tune_aligner(config: Config, *, restart: bool = False, build_only: bool = Fa
 
 
 def begin_from(network: Network, folder: Path) -> None:
-    """Take the encoder's weights that an `eat_token_classifier` has trained.
+    """Take the weights of an `eat_token_classifier` for what is to be trained of the encoder.
 
     network (Network): The network.
     folder (Path): The classifier's folder, or that of its weights.
@@ -109,7 +109,7 @@ def begin_from(network: Network, folder: Path) -> None:
     from safetensors.torch import load_file
 
     path = next((p for p in (folder / "model", folder) if (p / networks.WEIGHTS).is_file()), None)
-    own = network.encoder.state_dict()
+    own = {name: weight for name, weight in network.encoder.named_parameters() if weight.requires_grad}
     trained = {} if path is None else load_file(path / networks.WEIGHTS)
     found = {name.split(".", 1)[1]: weight.float() for name, weight in trained.items() if "." in name}
     found = {name: weight for name, weight in found.items() if name in own}
