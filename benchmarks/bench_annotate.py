@@ -54,7 +54,9 @@ def save_pipeline(folder: Path, url: str) -> Path:
     nlp = spacy.blank("zh")
     nlp.add_pipe("eat_translator", config={"model": model})
     side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(folder / "english")}
-    nlp.add_pipe("eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side})
+    nlp.add_pipe(
+        "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+    )
     nlp.to_disk(folder / "nlp")
     return folder / "nlp"
 

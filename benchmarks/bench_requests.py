@@ -162,6 +162,7 @@ def make_nlp(model: Any, english: EnglishPipeline, batch_size: int, *, dialogue:
                 "model": {"@llm_models": "bench.Model"},
             },
             "tagger": {"@misc": "bench.English"},
+            "source_tagger": None,
         },
     )
     return nlp

@@ -46,11 +46,12 @@ KEPT = 300  # stored sentences of a set
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
-def replay(sentences: Sequence[Mapping[str, Any]], text: Text) -> list[Span]:
+def replay(sentences: Sequence[Mapping[str, Any]], text: Text, min_score: float = 0.0) -> list[Span]:
     """The entities of a text, from the answers on.
 
     sentences (Sequence[Mapping]): As `doc._.eat["sentences"]`.
     text (Text): The text.
+    min_score (float): Of the entity aligner.
     RETURNS (List[Span]): As in `doc.ents`, with their scores.
     """
     doc = _blank(text.lang).make_doc(text.string)
@@ -69,7 +70,7 @@ def replay(sentences: Sequence[Mapping[str, Any]], text: Text) -> list[Span]:
             to_options(source, e["text"], map(Candidate, e["answers"], e["logprobs"]), limit=limit)
             for e in mentions.values()
         ]
-        resolved = resolve(sentence, options)
+        resolved = resolve(sentence, options, min_score=min_score)
         set_entities(new, sentence.entities, options, resolved.spans, resolved.repeats)
     place(doc, [entity for new in record["sentences"] for entity in new["entities"]])
     return [Span(e.start_char, e.end_char, e.label_, score=e._.eat_score) for e in doc.ents]
@@ -146,7 +147,7 @@ def recorded(path: Path) -> Iterator[dict[str, Any]]:
 
 @app.command()
 def record(gold: Path, out: Path, lang: str = "", limit: int = 0, batch: int = 32) -> None:
-    """Run the default pipeline over a gold file. A file that is there already is continued.
+    """Run the default pipeline over a gold file, without the tagger on the source. Continues a file.
 
     gold: An annotated file, of any format that `evaluate` reads.
     out: Where to write, JSONL.
@@ -157,7 +158,7 @@ def record(gold: Path, out: Path, lang: str = "", limit: int = 0, batch: int = 3
     lang = lang or gold.name[:2]
     nlp = spacy.blank(lang)
     nlp.add_pipe("eat_translator")
-    nlp.add_pipe("eat_entity_aligner")
+    nlp.add_pipe("eat_entity_aligner", config={"source_tagger": None})
     rows = list(read(gold, lang=lang))[: limit or None]
     done = sum(1 for _ in recorded(out)) if out.exists() else 0
     with out.open("a", encoding="utf8") as file:

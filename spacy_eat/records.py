@@ -6,7 +6,7 @@ goes: `Doc.to_bytes`, `DocBin(store_user_data=True)`, `Doc.from_docs`, `Span.as_
 `nlp.pipe` with several processes. `import spacy_eat` is enough to read it.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +21,8 @@ from .types import EatRecord, EntityRecord, Options, SentenceRecord, Span, Usage
 # character where what it is about begins.
 _NAME = "eat"
 _KEY = ("._.", _NAME, 0, None)
+# The span group that says how certain the entities of a doc are, where several annotators were combined.
+FUSED = "eat_fusion"
 
 
 def install_extensions() -> None:
@@ -31,14 +33,17 @@ def install_extensions() -> None:
         every sentence has one. Set it to use a translation of your own: a
         string for the whole doc, or one string per sentence.
     span._.eat_english (Optional[str]): The English mention behind a span.
-    span._.eat_score (Optional[float]): Confidence, 0.0 to 1.0.
+    span._.eat_score (Optional[float]): Confidence, 0.0 to 1.0: of the combination (`doc.spans["eat_fusion"]`)
+        for an entity that is in it, else of the alignment.
     span._.eat_status (Optional[str]): "exact", "variant" or "fuzzy".
     """
     if not Doc.has_extension(_NAME):
         Doc.set_extension(_NAME, getter=get_record, setter=set_record)
     if not Doc.has_extension("eat_translation"):
         Doc.set_extension("eat_translation", getter=get_translation, setter=set_translation)
-    for attribute, field in (("eat_english", "text"), ("eat_score", "score"), ("eat_status", "status")):
+    if not DocSpan.has_extension("eat_score"):
+        DocSpan.set_extension("eat_score", getter=score_of)
+    for attribute, field in (("eat_english", "text"), ("eat_status", "status")):
         if not DocSpan.has_extension(attribute):
             DocSpan.set_extension(attribute, getter=_FromEntity(field))
 
@@ -273,6 +278,28 @@ class _FromEntity:
     def __call__(self, span: DocSpan) -> Any:
         entity = entity_of(span)
         return None if entity is None else entity[self.field]  # type: ignore[literal-required]
+
+
+def score_of(span: DocSpan) -> float | None:
+    """How certain an entity is.
+
+    span (Span): Any span.
+    RETURNS (Optional[float]): The score of the combination, if the span is in it, else that of its
+        alignment; None if it is in neither.
+    """
+    doc = span.doc
+    if FUSED in doc.spans:
+        group = doc.spans[FUSED]
+        scores = group.attrs.get("scores", ())
+        i = bisect_left(range(len(group)), span.start, key=lambda i: group[i].start)
+        if i < len(scores) and (group[i].start, group[i].end, group[i].label) == (
+            span.start,
+            span.end,
+            span.label,
+        ):
+            return float(scores[i])
+    entity = entity_of(span)
+    return None if entity is None else entity["score"]
 
 
 def entity_of(span: DocSpan) -> EntityRecord | None:

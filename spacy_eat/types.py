@@ -9,7 +9,7 @@ What is stored on a `Doc` is plain JSON (`TypedDict`s), so that it survives
 `Doc.to_bytes`, `DocBin(store_user_data=True)` and `json.dumps` unchanged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
@@ -180,7 +180,7 @@ class Aligner(Protocol):
 class Combiner(Protocol):
     """Makes one list of spans of the lists that several annotators have for a text."""
 
-    def __call__(self, text: Text, annotations: dict[str, Sequence[Span]]) -> Sequence[Span]:
+    def __call__(self, text: Text, annotations: Mapping[str, Sequence[Span]]) -> Sequence[Span]:
         """RETURNS (Sequence[Span]): The spans, in the order of the text, none overlapping another."""
         ...
 

@@ -113,7 +113,7 @@ def merged(settings: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
-    """A pipeline with both components on the scripted LLM and English pipeline.
+    """A pipeline with both components on the scripted LLM and English pipeline; no tagger on the source.
 
     lang (str): Language. aligner (dict), translator (dict): further settings.
     """
@@ -126,7 +126,10 @@ def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
         nlp.add_pipe("eat_translator", config={"model": model, **dict(translator)})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
         nlp.add_pipe(
-            "eat_entity_aligner", config=merged({"aligner": {"model": model}, "tagger": side}, dict(aligner))
+            "eat_entity_aligner",
+            config=merged(
+                {"aligner": {"model": model}, "tagger": side, "source_tagger": None}, dict(aligner)
+            ),
         )
         return nlp
 

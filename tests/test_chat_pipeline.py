@@ -33,7 +33,9 @@ def make(english, monkeypatch):
         model = {"@llm_models": "spacy_eat.ChatCompletions.v1", "name": "m", "base_url": url, "cache": None}
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-        nlp.add_pipe("eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side})
+        nlp.add_pipe(
+            "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+        )
         return nlp
 
     return make
@@ -69,7 +71,11 @@ def test_usage_is_told_for_each_doc(english, tmp_path):
         nlp = spacy.blank("zh")
         nlp.add_pipe("eat_translator", config={"model": {**model, "base_url": server.url}})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-        settings = {"aligner": {"model": {**model, "base_url": server.url}}, "tagger": side}
+        settings = {
+            "aligner": {"model": {**model, "base_url": server.url}},
+            "tagger": side,
+            "source_tagger": None,
+        }
         nlp.add_pipe("eat_entity_aligner", config=settings)
         docs = list(nlp.pipe([ZH, "今天下雨。失败。", "今天下雨。"]))
         again = nlp(ZH)
@@ -122,7 +128,9 @@ def test_models_of_spacy_llm(english, monkeypatch):
         nlp = spacy.blank("zh")
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-        nlp.add_pipe("eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side})
+        nlp.add_pipe(
+            "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+        )
         doc = nlp("失败。" + ZH)
     assert [ent.text for ent in doc.ents] == list(NAMES.values())
     assert "not welcome" in doc._.eat["sentences"][0]["error"]

@@ -24,9 +24,11 @@ from ..records import (
     set_failure,
     texts_of,
 )
-from ..types import Aligner, Failure, Options, Sentence, SentenceRecord, Span, Tagger, Text
-from .failures import OnError, tell
+from ..types import Aligner, Combiner, Failure, Options, Sentence, SentenceRecord, Span, Tagger, Text
+from .failures import OnError, tell, warn_once
+from .fusion import fuse
 from .placement import OffBoundary, place
+from .source_tagger import SPANS_KEY, SourceTagger
 
 DEFAULT_CONFIG = """
 [eat_entity_aligner]
@@ -37,6 +39,10 @@ overwrite_ents = false
 spans_key = "eat"
 batch_size = 64
 on_error = "record"
+source_tagger = "embedded"
+
+[eat_entity_aligner.combiner]
+@misc = "spacy_eat.Vote.v1"
 
 [eat_entity_aligner.tagger]
 @misc = "spacy_eat.EnglishPipeline.v1"
@@ -84,6 +90,8 @@ def make_aligner(
     spans_key: str,
     batch_size: int,
     on_error: OnError,
+    source_tagger: str | None,
+    combiner: Combiner,
     task: Any = None,
     model: Any = None,
     english: Any = None,
@@ -111,6 +119,11 @@ def make_aligner(
     batch_size (int): Most docs whose sentences are put to the models together.
     on_error (str): What becomes of a sentence that fails: "record" records it in `doc._.eat` and warns,
         once for each cause; "raise" raises an error after the batch.
+    source_tagger (Optional[str]): A tagger that reads the source itself, whose entities are combined with
+        the aligned ones: "embedded", or a folder, as of `eat_source_tagger`. It is left out where it does
+        not know all labels of the English tagger. None: the aligned entities alone.
+    combiner (Combiner): Makes one list of the two: `spacy_eat.Vote.v1` or another combiner. Not used
+        without a tagger on the source.
     task, model, english, min_similarity (Any): Settings of version 0.1, which have moved.
     RAISES (ValueError): If a setting is out of its range, or has moved.
     """
@@ -132,6 +145,8 @@ def make_aligner(
         spans_key=spans_key,
         batch_size=batch_size,
         on_error=on_error,
+        source_tagger=None if source_tagger is None else SourceTagger(nlp.vocab, name, weights=source_tagger),
+        combiner=combiner,
     )
 
 
@@ -167,6 +182,8 @@ class EatEntityAligner(Pipe):
         spans_key: str = "eat",
         batch_size: int = 64,
         on_error: OnError = "record",
+        source_tagger: SourceTagger | None = None,
+        combiner: Combiner | None = None,
     ) -> None:
         """See `make_aligner`."""
         if not 0.0 <= min_score <= 1.0:
@@ -184,6 +201,8 @@ class EatEntityAligner(Pipe):
         self.spans_key = spans_key
         self.batch_size = batch_size
         self.on_error: OnError = on_error
+        self.source_tagger = source_tagger
+        self.combiner = combiner
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -230,7 +249,31 @@ class EatEntityAligner(Pipe):
             "`doc._.eat_translation` to a translation of your own."
         )
 
+    def _tag_source(self, docs: Sequence[Doc]) -> bool:
+        """Set the span group of the tagger on the source.
+
+        RETURNS (bool): Whether there is one whose labels are those of the English tagger.
+        """
+        tagger = self.source_tagger
+        if tagger is None or self.combiner is None or not self.labels:
+            return False
+        try:
+            if not set(self.labels) <= set(tagger.labels):
+                return False
+            tagger.annotate(docs)
+        except (ImportError, OSError, ValueError) as error:
+            if self.on_error == "raise":
+                raise
+            warn_once(
+                self.name,
+                f"the tagger on the source cannot be used, so entities are found in the English alone:"
+                f" {error}. `source_tagger = null` leaves it out without this warning.",
+            )
+            return False
+        return True
+
     def _align(self, docs: Sequence[Doc]) -> None:
+        fusing = self._tag_source(docs)
         jobs = [job for doc in docs for job in self._jobs(doc)]
         tagged = self._tag(jobs)
         found = self._find_options(tagged)
@@ -251,7 +294,11 @@ class EatEntityAligner(Pipe):
                 spans_key=self.spans_key,
                 off_boundary=self.off_boundary,
                 overwrite_ents=self.overwrite_ents,
+                ents=not fusing,
             )
+            if fusing and self.combiner is not None:
+                keys = [self.spans_key, SPANS_KEY]
+                fuse(doc, keys, self.combiner, overwrite_ents=self.overwrite_ents)
             if approximate[id(doc)]:
                 doc._.eat["counts"]["approximate"] = approximate[id(doc)]
         failed = (job.record["error"] for job in jobs if job.record["status"] == "failed")

@@ -45,6 +45,17 @@ def tell(component: str, failures: Iterable[str | Exception], on_error: OnError 
             )
 
 
+def warn_once(component: str, message: str) -> None:
+    """Tell the user of what is missing, once in a process.
+
+    component (str): Name of the component.
+    message (str): What is missing, and what to do.
+    """
+    if message not in _told:
+        _told.add(message)
+        logger.warning("%s: %s", component, message)
+
+
 def forget() -> None:
     """Tell everything anew."""
     _told.clear()

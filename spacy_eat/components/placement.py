@@ -20,6 +20,7 @@ def place(
     spans_key: str = "eat",
     off_boundary: OffBoundary = "split",
     overwrite_ents: bool = False,
+    ents: bool = True,
 ) -> None:
     """Set the spans of entities on a doc.
 
@@ -37,6 +38,7 @@ def place(
         first part, and tags on all), "expand" takes in whole tokens, "group" does
         so in the span group only, "drop" sets no span.
     overwrite_ents (bool): Whether they replace overlapping `doc.ents`.
+    ents (bool): Whether `doc.ents` is set at all.
     """
     counts: Counter[str] = Counter()
     aligned = [entity for entity in entities if entity["start_char"] is not None]
@@ -66,7 +68,8 @@ def place(
     doc.spans[spans_key] = SpanGroup(
         doc, name=spans_key, attrs={"scores": scores}, spans=[span for span, _ in group]
     )
-    counts["overlapping"] = _set_ents(doc, candidates, overwrite_ents)
+    if ents:
+        _, counts["overlapping"] = set_ents(doc, candidates, overwrite_ents)
     doc._.eat["counts"] = {name: count for name, count in counts.items() if count}
 
 
@@ -76,10 +79,16 @@ def _offsets(entity: EntityRecord) -> tuple[int, int]:
     return start, end
 
 
-def _set_ents(doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: bool) -> int:
-    """Put spans into `doc.ents`, the most confident first.
+def set_ents(
+    doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: bool
+) -> tuple[list[tuple[float, Span]], int]:
+    """Put spans into `doc.ents`, the most confident first, a place joined to the larger one right before it.
 
-    RETURNS (int): How many found their place taken.
+    doc (Doc): The doc.
+    candidates (Iterable[Tuple[float, Span]]): Scores and spans; they may overlap.
+    overwrite (bool): Whether they replace overlapping `doc.ents`.
+    RETURNS (Tuple[List[Tuple[float, Span]], int]): What was set, with its scores, in the order of the text;
+        and how many spans found their place taken.
     """
     kept = list(doc.ents)
     chosen: list[Span] = []
@@ -88,7 +97,8 @@ def _set_ents(doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: boo
         for ent in kept:
             free[ent.start : ent.end] = [False] * len(ent)
     lost = 0
-    spans = [s for _, s in sorted(candidates, key=lambda item: (-item[0], -len(item[1]), item[1].start))]
+    ranked = sorted(candidates, key=lambda item: (-item[0], -len(item[1]), item[1].start))
+    spans, score_of = [span for _, span in ranked], {_key(span): score for score, span in reversed(ranked)}
     # What an earlier run has set, whole or as a part of an address.
     present = set() if overwrite else {_key(ent) for ent in kept}
     present |= {_key(part) for parts in _addresses(spans) if _key(_whole(parts)) in present for part in parts}
@@ -102,8 +112,9 @@ def _set_ents(doc: Doc, candidates: Iterable[tuple[float, Span]], overwrite: boo
             lost += 1
     if overwrite:
         kept = [ent for ent in kept if all(free[ent.start : ent.end])]
-    doc.set_ents([*kept, *map(_whole, _addresses(chosen))], default="outside")
-    return lost
+    placed = [(min(score_of[_key(s)] for s in parts), _whole(parts)) for parts in _addresses(chosen)]
+    doc.set_ents([*kept, *(span for _, span in placed)], default="outside")
+    return placed, lost
 
 
 def _key(span: Span) -> tuple[int, int, int]:
@@ -129,6 +140,11 @@ def _addresses(spans: Iterable[Span]) -> list[list[Span]]:
         else:
             groups.append([span])
     return groups
+
+
+def whole_addresses(spans: Iterable[Span]) -> list[Span]:
+    """RETURNS (List[Span]): The places that some of the spans are parts of: 福岡県久留米市."""
+    return [_whole(parts) for parts in _addresses(spans) if len(parts) > 1]
 
 
 def _whole(parts: Sequence[Span]) -> Span:

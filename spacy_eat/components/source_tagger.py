@@ -5,10 +5,11 @@ projected onto parallel text: direct transfer (Wu and Dredze 2019, arXiv 1904.09
 with its probabilities, so that others can weigh it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import srsly
 from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.scorer import get_ner_prf
@@ -16,20 +17,20 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
+from ..weights import SOURCE_TAGGER
 from .token_classifier import TokenClassifier
 
 SPANS_KEY = "eat_source_tagger"
+EMBEDDED = "embedded"
 
 
 @Language.factory(
     "eat_source_tagger",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
-    default_config={"weights": None, "spans_key": SPANS_KEY},
+    default_config={"weights": EMBEDDED, "spans_key": SPANS_KEY},
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
-def make_source_tagger(
-    nlp: Language, name: str, weights: str | None, spans_key: str | None
-) -> "SourceTagger":
+def make_source_tagger(nlp: Language, name: str, weights: str, spans_key: str | None) -> "SourceTagger":
     """Construct a source tagger. See `SourceTagger` for the arguments."""
     return SourceTagger(nlp.vocab, name, weights=weights, spans_key=spans_key)
 
@@ -43,14 +44,14 @@ class SourceTagger(Pipe):
         vocab: Vocab,
         name: str = "eat_source_tagger",
         *,
-        weights: str | None = None,
+        weights: str = EMBEDDED,
         spans_key: str | None = SPANS_KEY,
     ) -> None:
         """
         vocab (Vocab): The shared vocabulary.
         name (str): The component's name in the pipeline.
-        weights (Optional[str]): The folder of an `eat_token_classifier` in a pipeline on disk, such as
-            `spacy project run train-tagger` trains it. Without one, the first doc is an error.
+        weights (str): "embedded" for the tagger that comes with spacy-eat (PER, LOC, ORG), or the folder of
+            an `eat_token_classifier` in a pipeline on disk, such as `spacy project run train-tagger` makes.
         spans_key (Optional[str]): Span group in `doc.spans` that gets what was found, with its probabilities
             in `attrs["scores"]`; None for none.
         """
@@ -71,21 +72,34 @@ class SourceTagger(Pipe):
         RAISES (ValueError): There is none in the folder, or the encoder cannot be loaded.
         """
         if self._classifier is None:
-            if self.weights is None or not Path(self.weights, "cfg").is_file():
-                raise ValueError(
-                    f"`weights` of '{self.name}' is {self.weights!r}, where there is no tagger. Set it to the"
-                    " folder of an 'eat_token_classifier', such as training/tagger/model-last/tagger, which"
-                    " `python -m spacy project run train-tagger` makes."
-                )
             classifier = TokenClassifier(self.vocab, self.name, spans_key=self.spans_key)
-            self._classifier = classifier.from_disk(self.weights)
+            self._classifier = classifier.from_disk(self._folder)
             self._classifier.set_error_handler(self.get_error_handler())
         return self._classifier
 
     @property
+    def _folder(self) -> Path:
+        folder = SOURCE_TAGGER if self.weights == EMBEDDED else Path(self.weights)
+        if not Path(folder, "cfg").is_file():
+            raise ValueError(
+                f"`weights` of '{self.name}' is {self.weights!r}, where there is no tagger. Set it to"
+                f" '{EMBEDDED}', or to the folder of an 'eat_token_classifier', such as"
+                " training/tagger/model-last/tagger, which `python -m spacy project run train-tagger` makes."
+            )
+        return folder
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The entity labels."""
-        return self.classifier.labels
+        """RETURNS (Tuple[str, ...]): The entity labels. They are known before the weights are loaded."""
+        return tuple(srsly.read_json(self._folder / "cfg")["labels"])
+
+    def annotate(self, docs: Sequence[Doc]) -> None:
+        """Set the span group of docs, and not their entities.
+
+        docs (Sequence[Doc]): The docs.
+        """
+        for doc, found in zip(docs, self.classifier.predict(docs), strict=True):
+            self.classifier.set_spans(doc, found)
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of a doc, and the span group. Entities that are there already stay."""

@@ -72,6 +72,17 @@ class Scores:
     pieces: list[Pieces]
 
 
+class Tagged(NamedTuple):
+    """What `predict` found in a doc.
+
+    entities (List[Found]): In order.
+    certainty (float): How likely the tag of the least certain token is, 1.0 without tokens.
+    """
+
+    entities: "list[Found]"
+    certainty: float = 1.0
+
+
 class Found(NamedTuple):
     """An entity that `predict` found.
 
@@ -162,7 +173,8 @@ class TokenClassifier(TrainablePipe):
         pooling (str): "first": the first piece of a token tells its tag, as BERT does it. "mean": all of its
             pieces do, also those that are longer than the token; for languages without spaces.
         spans_key (Optional[str]): Span group in `doc.spans` that gets what was found, with its probabilities
-            in `attrs["scores"]`; None for none.
+            in `attrs["scores"]`, and in `attrs["certainty"]` that of the least certain token's tag; None for
+            none.
         mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU that has instructions for it.
         max_length (int): Word pieces per window. Longer docs are read in windows that overlap by a quarter.
         """
@@ -250,18 +262,18 @@ class TokenClassifier(TrainablePipe):
         _freeze(module, self.frozen_layers, self.encoder)
         self._set_module(module)
 
-    def predict(self, docs: Iterable[Doc]) -> list[list[Found]]:
+    def predict(self, docs: Iterable[Doc]) -> list[Tagged]:
         """Find entities, without changing the docs.
 
         docs (Iterable[Doc]): The docs.
-        RETURNS (List[List[Found]]): For each doc its entities, in order.
+        RETURNS (List[Tagged]): For each doc its entities.
         """
         docs = list(docs)
         if self._module is None:
             raise ValueError(Errors.E109.format(name=self.name))
         # Docs of similar length share a batch, so that little of it is padding.
         order = sorted(range(len(docs)), key=lambda i: len(docs[i].text))
-        found: list[list[Found]] = [[] for _ in docs]
+        found = [Tagged([]) for _ in docs]
         for _, group in groupby(enumerate(order), key=lambda item: item[0] // 32):
             indices = [i for _, i in group if len(docs[i])]
             if not indices:
@@ -273,7 +285,7 @@ class TokenClassifier(TrainablePipe):
                 found[i] = self._find(docs[i], pieces, _softmax(tags))
         return found
 
-    def _find(self, doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> list[Found]:
+    def _find(self, doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> Tagged:
         """The entities of a doc. probabilities (ndarray): Shape (pieces, tags)."""
         pool = _first if self.cfg.get("pooling", "first") == "first" else _mean
         has_piece, by_token = pool(doc, pieces, probabilities)
@@ -284,24 +296,38 @@ class TokenClassifier(TrainablePipe):
             column = self.tags.index(f"B-{label}")
             certain = by_token[start:end, column : column + 2].sum(axis=1)[has_piece[start:end]]
             found.append(Found(start, end, label, float(certain.min())))
-        return found
+        kinds = np.concatenate([by_token[:, :1], by_token[:, 1::2] + by_token[:, 2::2]], axis=1)[has_piece]
+        return Tagged(found, float(kinds.max(axis=1).min()) if len(kinds) else 1.0)
 
-    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Sequence[Found]]) -> None:
+    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged]) -> None:
         """Set `doc.ents`, and the span group if there is to be one. Entities that are there already stay.
 
         docs (Iterable[Doc]): The docs.
-        found (Iterable[Sequence[Found]]): What `predict` returned.
+        found (Iterable[Tagged]): What `predict` returned.
         """
         for doc, doc_found in zip(docs, found, strict=True):
-            spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in doc_found]
-            if self.spans_key is not None:
-                scores = np.array([entity.score for entity in doc_found], dtype="float32")
-                doc.spans[self.spans_key] = SpanGroup(
-                    doc, name=self.spans_key, spans=spans, attrs={"scores": scores}
-                )
+            spans = self.set_spans(doc, doc_found)
             taken = {token.i for ent in doc.ents for token in ent}
             free = [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
             doc.set_ents([*doc.ents, *free], default="outside")
+
+    def set_spans(self, doc: Doc, found: Tagged) -> list[Span]:
+        """Set the span group of a doc, if there is to be one.
+
+        doc (Doc): The doc.
+        found (Tagged): What `predict` found in it.
+        RETURNS (List[Span]): The entities as spans.
+        """
+        spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in found.entities]
+        if self.spans_key is not None:
+            scores = np.array([entity.score for entity in found.entities], dtype="float32")
+            doc.spans[self.spans_key] = SpanGroup(
+                doc,
+                name=self.spans_key,
+                spans=spans,
+                attrs={"scores": scores, "certainty": found.certainty},
+            )
+        return spans
 
     def get_loss(self, examples: Iterable[Example], scores: Scores) -> tuple[float, Floats2d]:
         """Cross entropy. What has no known gold tag does not count, as of tokens that gold entities cut.

@@ -6,7 +6,8 @@ annotation, and cost it nothing whatever it predicts there.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +38,7 @@ def score_weight(entity: SpacySpan) -> float:
 
 
 def make_pseudo_labels(
-    path: str | Path | None,
+    path: str | Path | Sequence[str | Path] | None,
     part: Literal["train", "dev", "all"] = "all",
     dev_share: float = 0.1,
     min_weight: float = 0.5,
@@ -47,7 +48,8 @@ def make_pseudo_labels(
 ) -> Callable[[Language], Iterator[Example]]:
     """`spacy_eat.PseudoLabels.v1` (readers): the output of `python -m spacy eat annotate`.
 
-    path (Optional[Union[str, Path]]): A .spacy file, or a folder of them.
+    path (Optional[Union[str, Path, Sequence[Union[str, Path]]]]): A .spacy file or a folder of them, or a
+        list of such.
     part (str): "train" or "dev" for the one or the other side of a fixed split, by the text. A student's
         checkpoint is chosen on "dev": no gold label is needed.
     dev_share (float): Share of the texts that are in "dev".
@@ -61,10 +63,11 @@ def make_pseudo_labels(
     """
     if not path:
         raise ValueError(Errors.E913)  # a required path is missing: --paths.train
+    paths = [path] if isinstance(path, str | Path) else path
 
     def read(nlp: Language) -> Iterator[Example]:
         records = pseudo_labels(
-            read_docs(Path(path), nlp.vocab),
+            chain.from_iterable(read_docs(Path(path), nlp.vocab) for path in paths),
             min_weight=min_weight,
             max_unaligned=max_unaligned,
             weight=weight,

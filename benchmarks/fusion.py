@@ -1,0 +1,124 @@
+"""What combining the entity aligner and the tagger on the source is worth.
+
+    python -m benchmarks.fusion --chains DIR [--weights FOLDER] [--only ja] [--min-score 0.5]
+
+The aligner's side comes from recorded chains (`python -m benchmarks.chains record GOLD DIR/SET.jsonl`), the
+tagger's from the text itself. Strict F1 with its bootstrap interval (95 %), precision, recall, and the
+expected calibration error of the scores. Bayesian aggregation is fitted on the texts of the set, without
+their labels, as the paper does it; its reliabilities are printed beside the true ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import spacy
+import typer
+from wasabi import msg
+
+from benchmarks.chains import SETS, recorded, replay
+from spacy_eat.components.fusion import annotations_of
+from spacy_eat.components.source_tagger import SPANS_KEY, SourceTagger
+from spacy_eat.evaluation.bootstrap import interval
+from spacy_eat.evaluation.scores import reliability
+from spacy_eat.evaluation.tables import table
+from spacy_eat.fusion import BayesianAggregation, Vote
+from spacy_eat.fusion.select import select
+from spacy_eat.types import Span, Text
+
+Found = Sequence[Sequence[Span]]
+ALIGNER = "eat"
+
+
+def tagged(texts: Sequence[str], lang: str, weights: str) -> list[list[Span]]:
+    """What the tagger on the source finds."""
+    nlp = spacy.blank(lang)
+    tagger = SourceTagger(nlp.vocab, weights=weights)
+    docs = [nlp.make_doc(text) for text in texts]
+    tagger.annotate(docs)
+    return [annotations_of(doc, [SPANS_KEY])[SPANS_KEY] for doc in docs]
+
+
+def first(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
+    """All of one annotator, and of the other what does not overlap."""
+    return sorted([*one, *(span for span in other if not any(map(span.overlaps, one)))])
+
+
+def combinations(
+    texts: Sequence[Text], annotations: Sequence[Mapping[str, Sequence[Span]]]
+) -> dict[str, Found]:
+    """RETURNS (Dict[str, Sequence[Sequence[Span]]]): By name what each way of combining finds."""
+    bayes = BayesianAggregation()
+    bayes.fit(annotations)
+    vote = Vote()
+    return {
+        "aligner": [row[ALIGNER] for row in annotations],
+        "tagger": [row[SPANS_KEY] for row in annotations],
+        "tagger, score from 0.5": [select(row[SPANS_KEY], 0.5) for row in annotations],
+        "aligner first, tagger adds": [first(row[ALIGNER], row[SPANS_KEY]) for row in annotations],
+        "tagger first, aligner adds": [first(row[SPANS_KEY], row[ALIGNER]) for row in annotations],
+        "Vote.v1": [vote(text, row) for text, row in zip(texts, annotations, strict=True)],
+        "BayesianAggregation.v1": [bayes(text, row) for text, row in zip(texts, annotations, strict=True)],
+    }
+
+
+def scores(gold: Found, found: Found) -> list[object]:
+    """RETURNS (List[object]): F1, its interval, precision, recall, calibration error, for a table."""
+    counts = [
+        (len(set(g) & set(f)), len(set(f) - set(g)), len(set(g) - set(f)))
+        for g, f in zip(gold, found, strict=True)
+    ]
+    tp, fp, fn = map(sum, zip(*counts, strict=True))
+    bounds = interval(counts)
+    pairs = [(span.score, span in g) for g, f in zip(gold, found, strict=True) for span in f]
+    return [
+        2 * tp / max(1, 2 * tp + fp + fn),
+        f"{bounds['low']:.3f}-{bounds['high']:.3f}",
+        tp / max(1, tp + fp),
+        tp / max(1, tp + fn),
+        reliability(pairs)[1],
+    ]
+
+
+def main(
+    chains: Annotated[Path, typer.Option(help="folder with recorded chains")],
+    weights: Annotated[str, typer.Option(help="of the tagger on the source")] = "embedded",
+    only: Annotated[str, typer.Option(help="sets whose name has this in it")] = "",
+    min_score: Annotated[float, typer.Option(help="of the aligner")] = 0.5,
+) -> None:
+    """Print a table for each set."""
+    for name in SETS:
+        path = chains / f"{name}.jsonl"
+        if only not in name or not path.is_file():
+            continue
+        rows = list(recorded(path))
+        lang = name[:2]
+        texts = [Text(row["text"], lang) for row in rows]
+        gold = [[Span(start, end, label) for start, end, label in row["gold"]] for row in rows]
+        aligned = [
+            [span for span in replay(row["eat"]["sentences"], text, min_score)]
+            for row, text in zip(rows, texts, strict=True)
+        ]
+        annotations = [
+            {ALIGNER: mine, SPANS_KEY: theirs}
+            for mine, theirs in zip(aligned, tagged([t.string for t in texts], lang, weights), strict=True)
+        ]
+        combined = combinations(texts, annotations)
+        header = ["", "strict F1", "95 %", "precision", "recall", "ECE"]
+        msg.divider(f"{name}: {len(rows)} sentences")
+        print(table([[way, *scores(gold, found)] for way, found in combined.items()], header, header[1:]))
+        bayes = BayesianAggregation()
+        bayes.fit(annotations)
+        lines = []
+        for annotator, by_label in bayes.reliability().items():
+            for label, estimate in by_label.items():
+                if label:
+                    wanted = [(g, f[annotator]) for g, f in zip(gold, annotations, strict=True)]
+                    names = sum(s.label == label for g, _ in wanted for s in g)
+                    hits = sum(s in f for g, f in wanted for s in g if s.label == label)
+                    lines.append([annotator, label, estimate, hits / max(1, names)])
+        print(table(lines, ["annotator", "label", "estimated", "true recall"], ["estimated", "true recall"]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
