@@ -7,7 +7,9 @@ import spacy
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
-import spacy_eat  # noqa: F401  (the attributes)
+from spacy_eat.components.failures import forget
+from spacy_eat.types import Failure, Options
+from spacy_eat.types import Span as Place
 
 TEXT = "福岡県久留米市の田中"
 
@@ -110,3 +112,92 @@ def test_bayesian_aggregation_is_fitted_by_initialize_and_stored(tmp_path):
     assert ents(spacy.load(tmp_path)(TEXT)) == found
     assert ents(bayesian().from_bytes(nlp.to_bytes())(TEXT)) == found
     assert ents(pickle.loads(pickle.dumps(nlp.get_pipe("eat_fusion")))(nlp(TEXT))) == found
+
+
+# --- In the entity aligner ---------------------------------------------------
+
+
+SOURCE, ENGLISH = "京都北京。", "Kyoto, Beijing."
+
+
+class English:
+    """Finds Beijing."""
+
+    labels = ("LOC",)
+
+    def __call__(self, texts):
+        return [[Place(7, 14, "LOC")] for _ in texts]
+
+
+class Aligner:
+    """Finds 北京, or fails."""
+
+    def __init__(self, failure=None):
+        self.failure = failure
+
+    def __call__(self, sentences):
+        options = [Options((Place(2, 4, score=0.8, origin="exact"),))]
+        return [self.failure or options for _ in sentences]
+
+
+@pytest.fixture
+def aligned(make_nlp, weights):
+    """A pipeline with a tagger on the source that finds 京都, and a doc that has its English."""
+
+    def make(tagger=None, aligner=None, **settings):
+        nlp = make_nlp(aligner={"source_tagger": weights, **settings})
+        nlp.remove_pipe("eat_translator")
+        component = nlp.get_pipe("eat_entity_aligner")
+        component.tagger, component.aligner = tagger or English(), aligner or Aligner()
+        doc = nlp.make_doc(SOURCE)
+        doc._.eat_translation = ENGLISH
+        return nlp, doc
+
+    return make
+
+
+def test_the_entity_aligner_brings_it(aligned):
+    nlp, given = aligned()
+    for doc in (nlp(given), nlp(given), *nlp.pipe([given])):  # again, and nothing changes
+        assert [(ent.text, ent.label_, ent._.eat_english) for ent in doc.ents] == [
+            ("京都", "LOC", None),
+            ("北京", "LOC", "Beijing"),
+        ]
+        assert [span.text for span in doc.spans["eat_source_tagger"]] == ["京都"]
+        assert [span.text for span in doc.spans["eat"]] == ["北京"]
+        assert doc.ents[0]._.eat_score == pytest.approx(doc.spans["eat_source_tagger"].attrs["scores"][0])
+        assert doc.ents[1]._.eat_score == pytest.approx(0.8)
+
+
+def test_a_sentence_that_failed_has_what_the_tagger_found(aligned):
+    nlp, doc = aligned(aligner=Aligner(Failure("no answer")))
+    doc = nlp(doc)
+    assert doc._.eat["sentences"][0]["status"] == "failed"
+    assert [ent.text for ent in doc.ents] == ["京都"]
+
+
+def test_labels_that_the_tagger_does_not_know_leave_it_out(aligned):
+    class Genes(English):
+        labels = ("GENE", "LOC")
+
+    nlp, doc = aligned(tagger=Genes())
+    doc = nlp(doc)
+    assert [ent.text for ent in doc.ents] == ["北京"]
+    assert set(doc.spans) == {"eat"}
+
+
+def test_without_a_tagger_on_the_source_there_is_a_warning(aligned, tmp_path, caplog):
+    forget()
+    nlp, doc = aligned(source_tagger=str(tmp_path))
+    for _ in range(2):
+        assert [ent.text for ent in nlp(doc).ents] == ["北京"]
+    (message,) = [record.message for record in caplog.records]
+    assert "`source_tagger = null` leaves it out" in message and str(tmp_path) in message
+    nlp, doc = aligned(source_tagger=str(tmp_path), on_error="raise")
+    with pytest.raises(ValueError, match="there is no tagger"):
+        nlp(doc)
+
+
+def test_the_aligner_can_do_without(aligned):
+    nlp, doc = aligned(source_tagger=None)
+    assert [ent.text for ent in nlp(doc).ents] == ["北京"]

@@ -1,47 +1,15 @@
 """`eat_source_tagger`: a trained token classifier, found by its folder, in pipelines of any language."""
 
 import pickle
-import shutil
 
 import numpy as np
 import pytest
 import spacy
 
 pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
-from spacy_eat.components.source_tagger import SPANS_KEY  # noqa: E402
-
-from ..bert import SPECIAL, tiny_bert  # noqa: E402
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz."
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A tagger of letters and Han characters, with weights set by hand: 京 begins a LOC, 都 is inside."""
-    folder = tmp_path_factory.mktemp("tagger")
-    pieces = [*LETTERS, *"京都府"]
-    config = tiny_bert(folder, pieces, layers=1, num_labels=3)
-    model = transformers.BertForTokenClassification(config)
-    for weight in model.parameters():
-        weight.data.zero_()
-    for name, weight in model.named_parameters():
-        if "LayerNorm.weight" in name:
-            weight.data.fill_(1.0)
-    for tag, piece in enumerate(("府", "京", "都")):
-        for other, row in enumerate(model.bert.embeddings.word_embeddings.weight.data):
-            row[tag] = float(other == len(SPECIAL) + pieces.index(piece))
-    for tag in range(3):
-        model.classifier.weight.data[tag, tag] = 1.0
-    model.classifier.bias.data[0] = 0.5
-    model.save_pretrained(folder)
-    nlp = spacy.blank("zh")
-    nlp.add_pipe("eat_token_classifier", name="tagger", config={"encoder": str(folder), "pooling": "mean"})
-    nlp.get_pipe("tagger").initialize(lambda: [], labels=["LOC"])
-    nlp.to_disk(folder / "pipeline")
-    shutil.rmtree(folder / "pipeline" / "vocab")
-    return str(folder / "pipeline" / "tagger")
+from spacy_eat.components.source_tagger import SPANS_KEY
 
 
 @pytest.mark.parametrize("lang", ["zh", "xx", "en"])
