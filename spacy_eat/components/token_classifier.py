@@ -77,10 +77,13 @@ class Tagged(NamedTuple):
 
     entities (List[Found]): In order.
     certainty (float): How likely the tag of the least certain token is, 1.0 without tokens.
+    within (List[int]): Characters at which a token starts within a piece of the encoder: no entity can be
+        found to begin or end there.
     """
 
     entities: "list[Found]"
     certainty: float = 1.0
+    within: "list[int]" = []  # noqa: RUF012  (never changed)
 
 
 class Found(NamedTuple):
@@ -88,7 +91,8 @@ class Found(NamedTuple):
 
     start, end (int): Tokens, half open.
     label (str): Its label.
-    score (float): How likely the least certain of its tokens is part of an entity of that label.
+    score (float): How likely the least certain of its tokens is part of an entity of that label, and those
+        beside it are not part of it.
     """
 
     start: int
@@ -173,8 +177,9 @@ class TokenClassifier(TrainablePipe):
         pooling (str): "first": the first piece of a token tells its tag, as BERT does it. "mean": all of its
             pieces do, also those that are longer than the token; for languages without spaces.
         spans_key (Optional[str]): Span group in `doc.spans` that gets what was found, with its probabilities
-            in `attrs["scores"]`, and in `attrs["certainty"]` that of the least certain token's tag; None for
-            none.
+            in `attrs["scores"]`; None for none. `attrs["certainty"]` is the probability of the least certain
+            token's tag, `attrs["within"]` has the characters where no entity can be found to begin or end,
+            as they are within a piece of the encoder.
         mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU that has instructions for it.
         max_length (int): Word pieces per window. Longer docs are read in windows that overlap by a quarter.
         """
@@ -187,6 +192,8 @@ class TokenClassifier(TrainablePipe):
         self.spans_key = spans_key
         self.mixed_precision = mixed_precision
         # `base` is the encoder that what was not trained is taken from; "" where all is in the folder.
+        # `temperature` makes probabilities of the scores of a model that is surer than it is right. It is
+        # fitted after training, by `python -m benchmarks.tagger_calibration`.
         self.cfg: dict[str, Any] = {
             "labels": [],
             "casing": casing,
@@ -282,7 +289,7 @@ class TokenClassifier(TrainablePipe):
             ends = np.cumsum([len(pieces) for pieces in scores.pieces])
             rows = np.split(self.model.ops.to_numpy(scores.tags), ends[:-1])
             for i, pieces, tags in zip(indices, scores.pieces, rows, strict=True):
-                found[i] = self._find(docs[i], pieces, _softmax(tags))
+                found[i] = self._find(docs[i], pieces, _softmax(tags / self.cfg.get("temperature", 1.0)))
         return found
 
     def _find(self, doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> Tagged:
@@ -293,11 +300,23 @@ class TokenClassifier(TrainablePipe):
         tags = _fill(doc, [self.tags[next(best)] if has else None for has in has_piece])
         found = []
         for start, end, label in _runs(tags):
-            column = self.tags.index(f"B-{label}")
-            certain = by_token[start:end, column : column + 2].sum(axis=1)[has_piece[start:end]]
-            found.append(Found(start, end, label, float(certain.min())))
+            begins = self.tags.index(f"B-{label}")
+            of_label = by_token[:, begins : begins + 2].sum(axis=1)
+            certain = float(of_label[start:end][has_piece[start:end]].min())
+            # It may also be that the entity begins earlier, or goes on.
+            if start and tags[start - 1] == "O":
+                certain = min(certain, 1.0 - float(of_label[start - 1]))
+            if end < len(tags):
+                certain = min(certain, 1.0 - float(by_token[end, begins + 1]))
+            found.append(Found(start, end, label, certain))
         kinds = np.concatenate([by_token[:, :1], by_token[:, 1::2] + by_token[:, 2::2]], axis=1)[has_piece]
-        return Tagged(found, float(kinds.max(axis=1).min()) if len(kinds) else 1.0)
+        certainty = float(kinds.max(axis=1).min()) if len(kinds) else 1.0
+        starts, _ = _edges(doc)
+        piece = np.searchsorted(pieces.ends, starts, side="right")
+        first = np.append(pieces.starts, len(doc.text))[
+            piece
+        ]  # of the piece that ends after the token's start
+        return Tagged(found, certainty, starts[first < starts].tolist())
 
     def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged]) -> None:
         """Set `doc.ents`, and the span group if there is to be one. Entities that are there already stay.
@@ -325,7 +344,7 @@ class TokenClassifier(TrainablePipe):
                 doc,
                 name=self.spans_key,
                 spans=spans,
-                attrs={"scores": scores, "certainty": found.certainty},
+                attrs={"scores": scores, "certainty": found.certainty, "within": found.within},
             )
         return spans
 

@@ -52,6 +52,13 @@ def test_takes_the_place_of_what_annotators_had_set(nlp):
     assert ents(nlp(doc)) == [("福岡縣久留米市", "LOC", 0.9)]  # and the same again
 
 
+@pytest.mark.parametrize("within, expected", [([9], "田中"), ([], "田")])
+def test_edges_that_an_annotator_cannot_find_are_those_of_another(nlp, within, expected):
+    doc = annotated(nlp, {"a": [(8, 9, "PER", 0.9)], "b": [(8, 10, "PER", 0.7)]})
+    doc.spans["a"].attrs["within"] = [offset + 1 for offset in within]  # 中 ends there
+    assert [ent.text for ent in nlp(doc).ents] == [expected]
+
+
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_entities_of_others(overwrite):
     nlp = spacy.blank("zh")
