@@ -31,7 +31,7 @@ from spacy_eat.components.placement import place
 from spacy_eat.corpora import read
 from spacy_eat.llm.prompts import Candidate
 from spacy_eat.records import install_extensions, new_record, set_entities
-from spacy_eat.types import EntityRecord, Sentence, Span, Text
+from spacy_eat.types import Aligner, EntityRecord, Sentence, Span, Text
 from tests.conftest import DATA
 
 SETS = {
@@ -46,12 +46,18 @@ KEPT = 300  # stored sentences of a set
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
-def replay(sentences: Sequence[Mapping[str, Any]], text: Text, min_score: float = 0.0) -> list[Span]:
+def replay(
+    sentences: Sequence[Mapping[str, Any]],
+    text: Text,
+    min_score: float = 0.0,
+    aligner: Aligner | None = None,
+) -> list[Span]:
     """The entities of a text, from the answers on.
 
     sentences (Sequence[Mapping]): As `doc._.eat["sentences"]`.
     text (Text): The text.
     min_score (float): Of the entity aligner.
+    aligner (Optional[Aligner]): Asked in the place of the LLM, whose answers are not looked at then.
     RETURNS (List[Span]): As in `doc.ents`, with their scores.
     """
     doc = _blank(text.lang).make_doc(text.string)
@@ -66,10 +72,12 @@ def replay(sentences: Sequence[Mapping[str, Any]], text: Text, min_score: float 
         source = Text(text.string[old["start_char"] : old["end_char"]], text.lang)
         sentence = Sentence(source, Text(old["english"] or "", "en"), list(mentions))
         limit = min(len(mentions) + 4, MAX_PLACES)
-        options = [
+        options: Any = [
             to_options(source, e["text"], map(Candidate, e["answers"], e["logprobs"]), limit=limit)
             for e in mentions.values()
         ]
+        if aligner is not None and mentions:
+            (options,) = aligner([sentence])
         resolved = resolve(sentence, options, min_score=min_score)
         set_entities(new, sentence.entities, options, resolved.spans, resolved.repeats)
     place(doc, [entity for new in record["sentences"] for entity in new["entities"]])

@@ -1,6 +1,6 @@
 """What combining the entity aligner and the tagger on the source is worth.
 
-    python -m benchmarks.fusion --chains DIR [--weights FOLDER] [--only ja] [--min-score 0.5]
+    python -m benchmarks.fusion --chains DIR [--weights FOLDER] [--only ja] [--min-score 0.5] [--encoder]
 
 The aligner's side comes from recorded chains (`python -m benchmarks.chains record GOLD DIR/SET.jsonl`), the
 tagger's from the text itself. Strict F1 with its bootstrap interval (95 %), precision, recall, and the
@@ -14,29 +14,48 @@ from typing import Annotated
 
 import spacy
 import typer
+from spacy.tokens import Doc
 from wasabi import msg
 
 from benchmarks.chains import SETS, recorded, replay
+from spacy_eat.alignment.encoder import make_encoder_aligner
 from spacy_eat.components.fusion import annotations_of
+from spacy_eat.components.placement import place
 from spacy_eat.components.source_tagger import SPANS_KEY, SourceTagger
 from spacy_eat.evaluation.bootstrap import interval
 from spacy_eat.evaluation.scores import reliability
 from spacy_eat.evaluation.tables import table
 from spacy_eat.fusion import BayesianAggregation, Vote
 from spacy_eat.fusion.select import select
-from spacy_eat.types import Span, Text
+from spacy_eat.records import new_record
+from spacy_eat.types import EntityRecord, Span, Text
 
 Found = Sequence[Sequence[Span]]
 ALIGNER = "eat"
 
 
-def tagged(texts: Sequence[str], lang: str, weights: str) -> list[list[Span]]:
-    """What the tagger on the source finds."""
+def tagged(texts: Sequence[str], lang: str, weights: str) -> list[Doc]:
+    """Docs with what the tagger on the source finds."""
     nlp = spacy.blank(lang)
     tagger = SourceTagger(nlp.vocab, weights=weights)
     docs = [nlp.make_doc(text) for text in texts]
     tagger.annotate(docs)
-    return [annotations_of(doc, [SPANS_KEY])[SPANS_KEY] for doc in docs]
+    return docs
+
+
+def _entity(span: Span) -> EntityRecord:
+    return {
+        "text": "",
+        "label": span.label,
+        "english_start": 0,
+        "english_end": 0,
+        "answers": [],
+        "logprobs": [],
+        "start_char": span.start_char,
+        "end_char": span.end_char,
+        "status": "exact",
+        "score": span.score,
+    }
 
 
 def first(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
@@ -85,8 +104,10 @@ def main(
     weights: Annotated[str, typer.Option(help="of the tagger on the source")] = "embedded",
     only: Annotated[str, typer.Option(help="sets whose name has this in it")] = "",
     min_score: Annotated[float, typer.Option(help="of the aligner")] = 0.5,
+    encoder: Annotated[bool, typer.Option("--encoder", help="the encoder aligns, not the LLM")] = False,
 ) -> None:
     """Print a table for each set."""
+    aligner = make_encoder_aligner() if encoder else None
     for name in SETS:
         path = chains / f"{name}.jsonl"
         if only not in name or not path.is_file():
@@ -96,13 +117,14 @@ def main(
         texts = [Text(row["text"], lang) for row in rows]
         gold = [[Span(start, end, label) for start, end, label in row["gold"]] for row in rows]
         aligned = [
-            [span for span in replay(row["eat"]["sentences"], text, min_score)]
+            replay(row["eat"]["sentences"], text, min_score, aligner)
             for row, text in zip(rows, texts, strict=True)
         ]
-        annotations = [
-            {ALIGNER: mine, SPANS_KEY: theirs}
-            for mine, theirs in zip(aligned, tagged([t.string for t in texts], lang, weights), strict=True)
-        ]
+        docs = tagged([text.string for text in texts], lang, weights)
+        for doc, spans in zip(docs, aligned, strict=True):
+            doc._.eat = new_record([])
+            place(doc, [_entity(span) for span in spans], off_boundary="split", ents=False)
+        annotations = [annotations_of(doc, [ALIGNER, SPANS_KEY]) for doc in docs]
         combined = combinations(texts, annotations)
         header = ["", "strict F1", "95 %", "precision", "recall", "ECE"]
         msg.divider(f"{name}: {len(rows)} sentences")
