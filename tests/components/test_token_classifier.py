@@ -192,7 +192,24 @@ def mean_of(by_mean, words, doc, rows):
         for tag, value in row.items():
             line[by_mean.tags.index(tag)] = value
         line[0] = 1 - line.sum()
-    return by_mean._find(doc, pieces, probabilities)
+    return by_mean._find(doc, pieces, probabilities).entities
+
+
+def test_the_score_knows_of_the_edges(nlp, words, by_mean):
+    doc = Doc(nlp.vocab, words=list("在北京大学"), spaces=[False] * 5)
+    inside = [{"B-ORG": 0.9}, {"I-ORG": 0.8}, {"I-ORG": 0.7}]
+    (found,) = mean_of(by_mean, words, doc, [{"B-ORG": 0.4}, *inside])  # it may begin with 在
+    assert found[:3] == (1, 5, "ORG")
+    assert found.score == pytest.approx(0.6, abs=1e-5)
+    (found,) = mean_of(by_mean, words, doc, [{}, *inside[:2], {"I-ORG": 0.45}])  # it may go on to 学
+    assert found[:3] == (1, 4, "ORG")
+    assert found.score == pytest.approx(0.55, abs=1e-5)
+
+
+def test_tells_where_a_token_starts_within_a_piece(nlp, words, by_mean):
+    doc = Doc(nlp.vocab, words=list("在北京大学"), spaces=[False] * 5)
+    (pieces,) = make_windows([doc], words, casing=False, max_length=48).pieces
+    assert by_mean._find(doc, pieces, np.full((4, 5), 0.2)).within == [2]  # 北京 is one piece
 
 
 def test_characters_take_the_tag_of_the_piece_that_covers_them(nlp, words, by_mean):
