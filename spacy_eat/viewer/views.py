@@ -13,7 +13,7 @@ from typing import Any
 from spacy.tokens import Doc
 from spacy.tokens import Span as DocSpan
 
-from ..records import sentences_of
+from ..records import FUSED, sentences_of
 from ..text.sentences import split_doc
 from ..types import SentenceRecord
 
@@ -136,7 +136,9 @@ def view_of(doc: Doc, groups: Sequence[str] | None = None) -> View:
     annotators = _annotators(doc) if groups is None else [key for key in groups if key in doc.spans]
     for opinion in _opinions(doc, annotators):
         home(opinion.start).opinions.append(opinion)
-    last_word: dict[_Key, Opinion] = {(o.start, o.end, o.label): o for o in _opinions(doc, doc.spans)}
+    last_word: dict[_Key, Opinion] = {
+        (o.start, o.end, o.label): o for o in _opinions(doc, (key for key in doc.spans if key != FUSED))
+    }
     ents: dict[_Key, DocSpan] = {(ent.start_char, ent.end_char, ent.label_): ent for ent in doc.ents}
     for sentence in sentences:
         for mention in sentence.mentions:
@@ -147,6 +149,12 @@ def view_of(doc: Doc, groups: Sequence[str] | None = None) -> View:
     )
     for place, ent in ents.items():
         home(ent.start_char).mentions.append(_of_ent(ent, placed, last_word.get(place)))
+    # Where annotators were combined, an entity is as certain as the combination says.
+    combined = {
+        (o.start, o.end, o.label): o.score for o in _opinions(doc, [FUSED] if FUSED in doc.spans else [])
+    }
+    for mention in view.entities():
+        mention.score = combined.get((mention.start or 0, mention.end or 0, mention.label), mention.score)
     for sentence in sentences:
         sentence.annotators = annotators
         sentence.mentions.sort(key=lambda m: (m.start is None, m.start or 0, -(m.end or 0)))

@@ -79,6 +79,16 @@ def test_annotators_and_their_scores():
     assert view_of(doc, ["unscored", "nope"]).sentences[0].annotators == ["unscored"]
 
 
+def test_entities_have_the_score_of_the_combination():
+    doc = make_doc("zh", ZH)
+    person, place = doc.char_span(0, 3, "PER"), doc.char_span(10, 12, "GPE")
+    add_group(doc, "eat_source_tagger", [(place, 0.55)])
+    add_group(doc, "eat_fusion", [(person, 0.98), (place, 0.55)])
+    doc.ents = [person, place]
+    found = [(m.start, m.score, m.status) for m in view_of(doc).entities()]
+    assert found == [(0, 0.98, "exact"), (10, 0.55, "eat_source_tagger")]
+
+
 def test_text_between_the_sentences_of_a_record_is_shown():
     doc = make_doc("zh", ZH)
     doc._.eat["sentences"] = doc._.eat["sentences"][1:2]
