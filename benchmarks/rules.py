@@ -83,7 +83,6 @@ def rules() -> list[Rule]:
         ("llm: QUALITY", llm, "QUALITY", dict.fromkeys(llm.QUALITY, 1.0)),
         ("resolve: out of longer names", resolve, "MAX_ROUNDS", 0),
         ("resolve: FREE", resolve, "FREE", 0.0),
-        ("resolve: LONGER", resolve, "LONGER", 0.0),
         ("resolve: EARLIER", resolve, "EARLIER", 0.0),
         ("resolve: SHARED", resolve, "SHARED", 1e3),
         ("resolve: English as it stands", resolve, "_take_verbatim", nothing),

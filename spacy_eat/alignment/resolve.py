@@ -27,10 +27,9 @@ REPEAT = 0.94
 VERBATIM = 0.9
 # The probability that a source has no words for an entity, where an aligner does not say.
 NONE = 1e-4
-# Worth (nats) that decides between options that are otherwise equal: a span that stands free, each character
-# of a span, each place earlier; and what sharing a span costs a repeated mention. Far less than any real
-# difference.
-FREE, LONGER, EARLIER, SHARED = 1e-3, 1e-4, 1e-5, 1e-2
+# Worth (nats) that decides between options that are otherwise equal: a span that stands free, each place
+# earlier; and what going without a span costs a repeated mention. Far less than any real difference.
+FREE, EARLIER, SHARED = 1e-3, 1e-5, 1e-2
 MAX_ROUNDS = 4  # of assignment, to move names out of longer ones
 # Of one assignment: beyond them it is approximate. One node and some milliseconds are the rule.
 MAX_NODES, MAX_SECONDS = 64, 5.0
@@ -115,8 +114,8 @@ def _choices(source: Text, options: Options, min_score: float) -> _Choices:
     for order, span in enumerate(options.spans):
         if span.score < max(min_score, 1e-9):
             continue
-        # Of equal options the free one, then the longer one, then the earlier one.
-        tie = FREE * stands_free(source, span) + LONGER * (span.end_char - span.start_char) - EARLIER * order
+        # Of equal options the free one, then the earlier one.
+        tie = FREE * stands_free(source, span) - EARLIER * order
         worth = math.log(span.score) - none + tie
         if worth > 0 and (span.place not in choices or worth > choices[span.place][0]):
             choices[span.place] = worth, span
