@@ -219,5 +219,5 @@ def fuse(
         doc,
         name=spans_key,
         spans=[span for _, span in fused],
-        attrs={"scores": [score for score, _ in fused]},
+        attrs={"scores": [round(score, 4) for score, _ in fused]},
     )
