@@ -145,7 +145,9 @@ def make_aligner(
         spans_key=spans_key,
         batch_size=batch_size,
         on_error=on_error,
-        source_tagger=None if source_tagger is None else SourceTagger(nlp.vocab, name, weights=source_tagger),
+        source_tagger=None
+        if source_tagger is None
+        else SourceTagger(nlp.vocab, name, weights=source_tagger, split_tokens=off_boundary == "split"),
         combiner=combiner,
     )
 

@@ -44,7 +44,7 @@ def place(
     aligned = [entity for entity in entities if entity["start_char"] is not None]
     if off_boundary == "split":
         cuts = {offset for entity in aligned for offset in _offsets(entity)}
-        counts["split"] = _split_tokens(doc, cuts)
+        counts["split"] = split_tokens(doc, cuts)
     group: list[tuple[Span, float]] = []
     candidates: list[tuple[float, Span]] = []
     for entity in aligned:
@@ -153,7 +153,7 @@ def _whole(parts: Sequence[Span]) -> Span:
     return Span(first.doc, first.start, last.end, label=first.label)
 
 
-def _split_tokens(doc: Doc, cuts: Iterable[int]) -> int:
+def split_tokens(doc: Doc, cuts: Iterable[int]) -> int:
     """Split the tokens that have one of some character offsets within.
 
     Entities and span groups of the doc are put back by their characters. The

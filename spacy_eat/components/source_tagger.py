@@ -15,10 +15,14 @@ from spacy.pipeline import Pipe
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import minibatch
 from spacy.vocab import Vocab
 
+from .. import languages
+from ..text.tokenizers import ClusterTokenizer
 from ..weights import SOURCE_TAGGER
-from .token_classifier import TokenClassifier
+from .placement import split_tokens
+from .token_classifier import Tagged, TokenClassifier
 
 SPANS_KEY = "eat_source_tagger"
 EMBEDDED = "embedded"
@@ -27,12 +31,15 @@ EMBEDDED = "embedded"
 @Language.factory(
     "eat_source_tagger",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
-    default_config={"weights": EMBEDDED, "spans_key": SPANS_KEY},
+    retokenizes=True,
+    default_config={"weights": EMBEDDED, "spans_key": SPANS_KEY, "split_tokens": True},
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
-def make_source_tagger(nlp: Language, name: str, weights: str, spans_key: str | None) -> "SourceTagger":
+def make_source_tagger(
+    nlp: Language, name: str, weights: str, spans_key: str | None, split_tokens: bool
+) -> "SourceTagger":
     """Construct a source tagger. See `SourceTagger` for the arguments."""
-    return SourceTagger(nlp.vocab, name, weights=weights, spans_key=spans_key)
+    return SourceTagger(nlp.vocab, name, weights=weights, spans_key=spans_key, split_tokens=split_tokens)
 
 
 class SourceTagger(Pipe):
@@ -46,6 +53,7 @@ class SourceTagger(Pipe):
         *,
         weights: str = EMBEDDED,
         spans_key: str | None = SPANS_KEY,
+        split_tokens: bool = True,
     ) -> None:
         """
         vocab (Vocab): The shared vocabulary.
@@ -54,11 +62,15 @@ class SourceTagger(Pipe):
             an `eat_token_classifier` in a pipeline on disk, such as `spacy project run train-tagger` makes.
         spans_key (Optional[str]): Span group in `doc.spans` that gets what was found, with its probabilities
             in `attrs["scores"]`; None for none.
+        split_tokens (bool): Whether a token is split where a name begins or ends in it, in languages with
+            spaces that write affixes together with names: 서울에서, "in Seoul" (`suffixes` and `prefixes` in
+            `spacy_eat/languages`). In others, and without it, names are made of whole tokens.
         """
         self.vocab = vocab
         self.name = name
         self.weights = weights
         self.spans_key = spans_key
+        self.split_tokens = split_tokens
         self._classifier: TokenClassifier | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,12 +110,28 @@ class SourceTagger(Pipe):
 
         docs (Sequence[Doc]): The docs.
         """
-        for doc, found in zip(docs, self.classifier.predict(docs), strict=True):
+        for doc, found in zip(docs, self._predict(docs), strict=True):
             self.classifier.set_spans(doc, found)
+
+    def _predict(self, docs: Sequence[Doc]) -> list[Tagged]:
+        """What is found in docs, by their tokens, some of which are split for it."""
+        read = [self._as_read(doc) for doc in docs]
+        found = self.classifier.predict(read)
+        return [
+            tagged if other is doc else _on_tokens(doc, other, tagged)
+            for doc, other, tagged in zip(docs, read, found, strict=True)
+        ]
+
+    def _as_read(self, doc: Doc) -> Doc:
+        """The doc, or one with a token for each character where names end within words."""
+        language = languages.load(doc.lang_)
+        within_words = language.spaces and (language.prefixes or language.suffixes)
+        return ClusterTokenizer(doc.vocab)(doc.text) if self.split_tokens and within_words else doc
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of a doc, and the span group. Entities that are there already stay."""
-        return self.classifier(doc)
+        self.classifier.set_annotations([doc], self._predict([doc]))
+        return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Set the entities of many docs.
@@ -112,8 +140,30 @@ class SourceTagger(Pipe):
         batch_size (int): Docs that are read together.
         YIELDS (Doc): The docs, in order.
         """
-        yield from self.classifier.pipe(stream, batch_size=batch_size)
+        handle = self.get_error_handler()
+        for docs in minibatch(stream, batch_size):
+            try:
+                self.classifier.set_annotations(docs, self._predict(docs))
+            except Exception as error:
+                handle(self.name, self, docs, error)
+            else:
+                yield from docs
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): Strict precision, recall and F-score, as of spaCy's own NER."""
         return get_ner_prf(examples, **kwargs)
+
+
+def _on_tokens(doc: Doc, read: Doc, tagged: Tagged) -> Tagged:
+    """What was found in a doc of another tokenization, by the tokens of this one, which are split for it."""
+    places = [
+        (read[entity.start].idx, read[entity.end - 1].idx + len(read[entity.end - 1]))
+        for entity in tagged.entities
+    ]
+    split_tokens(doc, {edge for place in places for edge in place})
+    found = []
+    for (start, end), entity in zip(places, tagged.entities, strict=True):
+        span = doc.char_span(start, end)
+        if span is not None:
+            found.append(entity._replace(start=span.start, end=span.end))
+    return tagged._replace(entities=found)

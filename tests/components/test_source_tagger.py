@@ -25,6 +25,18 @@ def test_finds_entities_with_scores_on_any_tokenizer(lang, weights):
     assert nlp.get_pipe("eat_source_tagger").labels == ("LOC",)
 
 
+@pytest.mark.parametrize("split, expected", [(True, ["京都"]), (False, ["京都b"])])
+def test_tokens_are_split_where_affixes_are_written_together_with_names(split, expected, weights):
+    tokenizer = {"nlp": {"tokenizer": {"@tokenizers": "spacy.Tokenizer.v1"}}}
+    nlp = spacy.blank("ko", config=tokenizer)
+    nlp.add_pipe("eat_source_tagger", config={"weights": weights, "split_tokens": split})
+    for doc in (nlp("a 京都b c"), *nlp.pipe(["a 京都b c"])):
+        assert [ent.text for ent in doc.ents] == expected
+        assert [span.text for span in doc.spans[SPANS_KEY]] == expected
+        assert doc.text == "a 京都b c"
+        assert len(doc) == (4 if split else 3)
+
+
 def test_a_document_keeps_scores_through_bytes(weights):
     nlp = spacy.blank("zh")
     nlp.add_pipe("eat_source_tagger", config={"weights": weights, "spans_key": "mine"})
