@@ -41,7 +41,8 @@ class Projected(Section):
     path (Optional[Path]): Folder of {lang}_{name}.jsonl files with the fields source and english.
     files (Dict[str, List[str]]): For each language the names of its files, without {lang}_ and ending; a name
         may end in *.
-    tagger (Optional[Path]): Weights of an `eat_source_tagger` for all languages, English among them.
+    tagger (Optional[Path]): Weights of an `eat_source_tagger` for all languages, English among them; None for
+        those that come with spacy-eat.
     limit (int): Most sentences of a language that it reads, 0 for all.
     layer (int): Layer of the encoder whose similarities say which entity belongs to which.
     agreement (float): Least agreement of the two entities of a pair: the mean, over both, of the share of

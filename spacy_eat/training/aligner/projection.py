@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...components.source_tagger import SPANS_KEY
+from ...components.source_tagger import EMBEDDED, SPANS_KEY
 from ...corpora import CorpusError
 from ...corpora.parallel import ParallelRecord, read_parallel
 from ...encoders import Encoder, Vectors
@@ -90,7 +90,7 @@ def _files(settings: Projected, lang: str) -> list[Path]:
 def _tagger(settings: Projected, lang: str) -> Tag:
     """Finds the entities of texts in a language."""
     nlp = blank(lang)
-    weights = None if settings.tagger is None else str(settings.tagger)
+    weights = EMBEDDED if settings.tagger is None else str(settings.tagger)
     nlp.add_pipe("eat_source_tagger", config={"weights": weights})
 
     def tag(texts: Sequence[str]) -> Iterator[list[Span]]:

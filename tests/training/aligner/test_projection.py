@@ -104,4 +104,5 @@ def test_mistakes_are_named(parallel):
     with pytest.raises(CorpusError, match=r"zh_old\*\.jsonl: no such file.*`files`"):
         list(project(Projected(path=parallel, files={"zh": ["old*"]}), "embedded", set(), 0, Counter()))
     with pytest.raises(ValueError, match="`weights` of 'eat_source_tagger'"):
-        list(project(Projected(path=parallel, files={"zh": ["news*"]}), "embedded", set(), 0, Counter()))
+        settings = Projected(path=parallel, files={"zh": ["news*"]}, tagger=parallel)
+        list(project(settings, "embedded", set(), 0, Counter()))

@@ -174,4 +174,4 @@ def test_command(config, tmp_path):
         result = CliRunner().invoke(
             app, [str(path), "--output", str(tmp_path / message[-3:]), setting, value]
         )
-        assert result.exit_code == 1 and message in result.output
+        assert result.exit_code == 1 and message in " ".join(result.output.split())
