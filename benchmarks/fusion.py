@@ -64,11 +64,9 @@ def first(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
 
 
 def combinations(
-    texts: Sequence[Text], annotations: Sequence[Mapping[str, Sequence[Span]]]
+    texts: Sequence[Text], annotations: Sequence[Mapping[str, Sequence[Span]]], bayes: BayesianAggregation
 ) -> dict[str, Found]:
     """RETURNS (Dict[str, Sequence[Sequence[Span]]]): By name what each way of combining finds."""
-    bayes = BayesianAggregation()
-    bayes.fit(annotations)
     vote = Vote()
     return {
         "aligner": [row[ALIGNER] for row in annotations],
@@ -125,12 +123,12 @@ def main(
             doc._.eat = new_record([])
             place(doc, [_entity(span) for span in spans], off_boundary="split", ents=False)
         annotations = [annotations_of(doc, [ALIGNER, SPANS_KEY]) for doc in docs]
-        combined = combinations(texts, annotations)
+        bayes = BayesianAggregation()
+        bayes.fit(annotations)
+        combined = combinations(texts, annotations, bayes)
         header = ["", "strict F1", "95 %", "precision", "recall", "ECE"]
         msg.divider(f"{name}: {len(rows)} sentences")
         print(table([[way, *scores(gold, found)] for way, found in combined.items()], header, header[1:]))
-        bayes = BayesianAggregation()
-        bayes.fit(annotations)
         lines = []
         for annotator, by_label in bayes.reliability().items():
             for label, estimate in by_label.items():

@@ -42,16 +42,11 @@ def align(here: Vectors, there: Vectors, extraction: Extraction = "itermax") -> 
         arXiv 2101.08231).
     RETURNS (Links): The links.
     """
-    same = _directions(here) @ _directions(there).T
+    same = here.directions() @ there.directions().T
     if not same.size:
         return Links(np.zeros(same.shape, dtype=bool), same)
     shares = np.sqrt(_softmax(same, axis=0) * _softmax(same, axis=1))
     return Links(EXTRACTIONS[extraction](same), shares)
-
-
-def _directions(side: Vectors) -> np.ndarray:
-    centred = side.vectors - side.vectors.mean(axis=0, keepdims=True) if len(side.vectors) else side.vectors
-    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 
 def _softmax(same: np.ndarray, axis: int) -> np.ndarray:

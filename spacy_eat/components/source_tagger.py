@@ -6,6 +6,7 @@ with its probabilities, so that others can weigh it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,6 @@ class SourceTagger(Pipe):
         if self._classifier is None:
             classifier = TokenClassifier(self.vocab, self.name, spans_key=self.spans_key)
             self._classifier = classifier.from_disk(self._folder)
-            self._classifier.set_error_handler(self.get_error_handler())
         return self._classifier
 
     @property
@@ -100,7 +100,7 @@ class SourceTagger(Pipe):
             )
         return folder
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """RETURNS (Tuple[str, ...]): The entity labels. They are known before the weights are loaded."""
         return tuple(srsly.read_json(self._folder / "cfg")["labels"])

@@ -29,6 +29,13 @@ class Vectors:
     ends: np.ndarray
     vectors: np.ndarray
 
+    def directions(self) -> np.ndarray:
+        """RETURNS (ndarray): The vectors less their mean in the text, of length 1, shape (pieces, hidden)."""
+        centred = (
+            self.vectors - self.vectors.mean(axis=0, keepdims=True) if len(self.vectors) else self.vectors
+        )
+        return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
+
 
 class Encoder:
     """A pretrained encoder. Its weights are loaded when the first text is read."""

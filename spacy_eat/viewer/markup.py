@@ -186,7 +186,7 @@ def plain(text: str) -> str:
 
 def shown(text: str) -> str:
     """RETURNS (str): The text as HTML. What cannot be seen is an empty element with its code point, which
-    counts as one character (view.css writes it, app.js counts it)."""
+    counts as one character (view.css writes it)."""
 
     def element(match: re.Match[str]) -> str:
         code = f"U+{ord(match[0]):04X}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ...components.fusion import annotations_of
 from ...components.source_tagger import EMBEDDED, SPANS_KEY
 from ...corpora import CorpusError
 from ...corpora.parallel import ParallelRecord, read_parallel
@@ -95,11 +96,7 @@ def _tagger(settings: Projected, lang: str) -> Tag:
 
     def tag(texts: Sequence[str]) -> Iterator[list[Span]]:
         for doc in nlp.pipe(texts):
-            group = doc.spans[SPANS_KEY]
-            yield [
-                Span(span.start_char, span.end_char, span.label_, float(score))
-                for span, score in zip(group, group.attrs["scores"], strict=True)
-            ]
+            yield annotations_of(doc, [SPANS_KEY])[SPANS_KEY]
 
     return tag
 
@@ -119,7 +116,7 @@ def pair(
     agreement (float): Least agreement of a pair, see `Projected`.
     RETURNS (List[Tuple[Span, Span]]): Partners with the same label; empty unless every entity has one.
     """
-    same = _directions(here) @ _directions(there).T
+    same = here.directions() @ there.directions().T
     if not same.size:
         return []
     likest_there, likest_here = same.argmax(axis=1), same.argmax(axis=0)
@@ -134,11 +131,6 @@ def pair(
     if len(english) != len(source) or agree[rows, columns].min() < max(agreement, 1e-9):
         return []
     return [(english[i], source[j]) for i, j in zip(rows, columns, strict=True)]
-
-
-def _directions(side: Vectors) -> np.ndarray:
-    centred = side.vectors - side.vectors.mean(axis=0, keepdims=True) if len(side.vectors) else side.vectors
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
 
 
 def _example(record: ParallelRecord, pairs: Sequence[tuple[Span, Span]]) -> Example:

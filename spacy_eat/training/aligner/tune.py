@@ -24,7 +24,7 @@ from ...alignment.network import Found, Network, Settings, Side, look, pieces_of
 from ...encoders import readable
 from ...encoders.pieces import Pieces
 from ...weights.devices import likes_bfloat16
-from ..tuning.config import read_config
+from ..tuning.config import goes_on, read_config
 from .config import AlignerConfig, Training
 from .data import Example, build, hold_out, read_examples, with_missing, write_examples
 
@@ -126,12 +126,7 @@ def _examples(settings: AlignerConfig, folder: Path) -> tuple[list[Example], lis
     files = folder / "train.jsonl", folder / "held_out.jsonl"
     decisive = settings.model_dump(mode="json", include={"corpora", "model", "training"})
     stored = folder / "config.json"
-    if stored.is_file():
-        if json.loads(stored.read_text(encoding="utf-8")) != decisive:
-            raise ValueError(
-                f"{folder} holds a run with other settings. Take another folder with --output, or remove that"
-                " run with --restart."
-            )
+    if goes_on(stored, decisive):
         return read_examples(files[0]), read_examples(files[1])
     counts: dict[str, Counter[str]] = {}
     examples = list(tqdm(build(settings, counts), unit="sentence", disable=None))
@@ -420,9 +415,3 @@ def calibrate(
     forward = measure(replace(shape, temperature=1.0, reverse=0.0))[1]
     scores = {"log loss": round(loss, 4), "right": round(right, 4), "right forward": round(forward, 4)}
     return settings, scores
-
-
-def _rank(found: Found, partner: tuple[int, int]) -> int:
-    """The number of an entity's partner among its options, from 1 on; -1 if it is none of them."""
-    spans = found.spans.tolist()
-    return spans.index(list(partner)) + 1 if list(partner) in spans else -1

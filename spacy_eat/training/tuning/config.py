@@ -1,5 +1,6 @@
 """The tuning config: its sections, what they mean, and their checks."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -198,3 +199,21 @@ def read_config(config: Config, schema: type[_Typed]) -> _Typed:
             errors=[{"loc": e["loc"], "msg": e["msg"]} for e in error.errors()],
             title="Tuning config",
         ) from None
+
+
+def goes_on(stored: Path, decisive: dict[str, Any]) -> bool:
+    """Whether an output folder holds a run that can go on.
+
+    stored (Path): Where a run stores its settings, in its output folder.
+    decisive (Dict[str, Any]): The settings that must be the same.
+    RETURNS (bool): Whether there is one.
+    RAISES (ValueError): If there is one with other settings.
+    """
+    if not stored.is_file():
+        return False
+    if json.loads(stored.read_text(encoding="utf-8")) != decisive:
+        raise ValueError(
+            f"{stored.parent} holds a run with other settings. Take another folder with --output, or remove"
+            " that run with --restart."
+        )
+    return True

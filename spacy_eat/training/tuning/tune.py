@@ -10,7 +10,7 @@ from confection import Config
 from wasabi import msg
 
 from .batches import Encoded, encode
-from .config import TuneConfig, read_config
+from .config import TuneConfig, goes_on, read_config
 from .corpora import Built, build, read_built, write_built
 from .data import Example
 from .lora import MISSING, State, Tuner, checkpoints, load_model
@@ -111,12 +111,7 @@ def _examples(settings: TuneConfig, folder: Path) -> Built:
     for free in ("steps", "decay", "checkpoint_minutes", "evaluate_steps"):  # may change on the way
         del decisive["training"][free]
     stored = folder / "config.json"
-    if stored.is_file():
-        if json.loads(stored.read_text(encoding="utf-8")) != decisive:
-            raise ValueError(
-                f"{folder} holds a run with other settings. Take another folder with --output, "
-                "or remove that run with --restart."
-            )
+    if goes_on(stored, decisive):
         return read_built(folder)
     built = build(settings.corpora, settings.mix, settings.training.seed)
     write_built(built, folder)
