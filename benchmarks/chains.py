@@ -68,7 +68,9 @@ def replay(
     for old, new in zip(sentences, record["sentences"], strict=True):
         mentions: dict[Span, EntityRecord] = {}
         for entity in old["entities"]:  # further ones with the same English are repeats, found anew
-            mentions.setdefault(Span(entity["english_start"], entity["english_end"], entity["label"]), entity)
+            certain = entity.get("english_score", 1.0)  # not in chains that were stored before 0.2
+            place_of = (entity["english_start"], entity["english_end"])
+            mentions.setdefault(Span(*place_of, entity["label"], certain), entity)
         source = Text(text.string[old["start_char"] : old["end_char"]], text.lang)
         sentence = Sentence(source, Text(old["english"] or "", "en"), list(mentions))
         limit = min(len(mentions) + 4, MAX_PLACES)

@@ -49,6 +49,7 @@ def _entity(span: Span) -> EntityRecord:
         "label": span.label,
         "english_start": 0,
         "english_end": 0,
+        "english_score": 1.0,
         "answers": [],
         "logprobs": [],
         "start_char": span.start_char,

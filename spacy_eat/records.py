@@ -225,12 +225,13 @@ def set_entities(
                 "label": entity.label,
                 "english_start": entity.start_char,
                 "english_end": entity.end_char,
+                "english_score": round(entity.score, 4),
                 "answers": [answer for answer, _ in answers],
                 "logprobs": [None if logprob is None else round(logprob, 4) for _, logprob in answers],
                 "start_char": None if span is None else offset + span.start_char,
                 "end_char": None if span is None else offset + span.end_char,
                 "status": "unaligned" if span is None else span.origin,  # type: ignore[typeddict-item]
-                "score": 0.0 if span is None else round(span.score, 4),
+                "score": 0.0 if span is None else round(entity.score * span.score, 4),
             }
         )
     sentence["entities"], sentence["status"], sentence["error"] = records, "aligned", None

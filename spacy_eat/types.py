@@ -208,19 +208,21 @@ class EntityRecord(TypedDict):
     text (str): The English mention.
     label (str): The label on the source doc, after the label map.
     english_start, english_end (int): Characters of the sentence's English.
+    english_score (float): How certain the English tagger is of it, 0.0 to 1.0; 1.0 if it does not tell.
     answers (List[str]): What the LLM answered, best first, as it stood.
     logprobs (List[Optional[float]]): For each answer its summed
         log-probability (nats), None where the backend does not tell.
     start_char, end_char (Optional[int]): Characters of `doc.text`, half open;
         None if the entity is unaligned.
     status (AlignmentStatus): How the span was found.
-    score (float): Confidence, 0.0 to 1.0; 0.0 if unaligned.
+    score (float): Confidence, 0.0 to 1.0: that of the alignment times `english_score`; 0.0 if unaligned.
     """
 
     text: str
     label: str
     english_start: int
     english_end: int
+    english_score: float
     answers: list[str]
     logprobs: list[float | None]
     start_char: int | None

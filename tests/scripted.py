@@ -65,6 +65,7 @@ class Scripted:
                 "label": label,
                 "english_start": 0,
                 "english_end": len(english),
+                "english_score": 1.0,
                 "answers": [name],
                 "logprobs": [None],
                 "start_char": start,

@@ -33,14 +33,34 @@ EMBEDDED = "embedded"
     "eat_source_tagger",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
     retokenizes=True,
-    default_config={"weights": EMBEDDED, "spans_key": SPANS_KEY, "split_tokens": True},
+    default_config={
+        "weights": EMBEDDED,
+        "spans_key": SPANS_KEY,
+        "split_tokens": True,
+        "keep_tags": False,
+        "mixed_precision": False,
+    },
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def make_source_tagger(
-    nlp: Language, name: str, weights: str, spans_key: str | None, split_tokens: bool
+    nlp: Language,
+    name: str,
+    weights: str,
+    spans_key: str | None,
+    split_tokens: bool,
+    keep_tags: bool,
+    mixed_precision: bool,
 ) -> "SourceTagger":
     """Construct a source tagger. See `SourceTagger` for the arguments."""
-    return SourceTagger(nlp.vocab, name, weights=weights, spans_key=spans_key, split_tokens=split_tokens)
+    return SourceTagger(
+        nlp.vocab,
+        name,
+        weights=weights,
+        spans_key=spans_key,
+        split_tokens=split_tokens,
+        keep_tags=keep_tags,
+        mixed_precision=mixed_precision,
+    )
 
 
 class SourceTagger(Pipe):
@@ -55,6 +75,8 @@ class SourceTagger(Pipe):
         weights: str = EMBEDDED,
         spans_key: str | None = SPANS_KEY,
         split_tokens: bool = True,
+        keep_tags: bool = False,
+        mixed_precision: bool = False,
     ) -> None:
         """
         vocab (Vocab): The shared vocabulary.
@@ -66,12 +88,18 @@ class SourceTagger(Pipe):
         split_tokens (bool): Whether a token is split where a name begins or ends in it, in languages with
             spaces that write affixes together with names: 서울에서, "in Seoul" (`suffixes` and `prefixes` in
             `spacy_eat/languages`). In others, and without it, names are made of whole tokens.
+        keep_tags (bool): Whether `doc.user_data["eat_tags"]` gets how likely each tag is of each piece of the
+            encoder (`spacy_eat.tags`), for students to learn from.
+        mixed_precision (bool): Run in fp16 on a GPU, in bf16 on a CPU that has instructions for it: nearly
+            twice as fast there. Scores may then differ in the third digit between batches.
         """
         self.vocab = vocab
         self.name = name
         self.weights = weights
         self.spans_key = spans_key
         self.split_tokens = split_tokens
+        self.keep_tags = keep_tags
+        self.mixed_precision = mixed_precision
         self._classifier: TokenClassifier | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,7 +113,13 @@ class SourceTagger(Pipe):
         RAISES (ValueError): There is none in the folder, or the encoder cannot be loaded.
         """
         if self._classifier is None:
-            classifier = TokenClassifier(self.vocab, self.name, spans_key=self.spans_key)
+            classifier = TokenClassifier(
+                self.vocab,
+                self.name,
+                spans_key=self.spans_key,
+                keep_tags=self.keep_tags,
+                mixed_precision=self.mixed_precision,
+            )
             self._classifier = classifier.from_disk(self._folder)
         return self._classifier
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import srsly
@@ -26,26 +26,48 @@ from spacy.pipeline import TrainablePipe
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
-from spacy.util import SimpleFrozenList
+from spacy.util import SimpleFrozenList, minibatch
 from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Model, chain, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import Floats2d
 
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split
+from ..tags import TagProbabilities, set_tags, tags_of
+from ..weights import SOURCE_TAGGER
 from ..weights.devices import likes_bfloat16
 
 EMBEDDED = "embedded"
+EMBEDDED_TAGGER = "embedded_tagger"
 PURPOSE = "'eat_token_classifier'"
 WEIGHTS = "model.safetensors"
 
 Pooling = Literal["first", "mean"]
 
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Changes the targets of a batch in training, by what the model thinks of them.
+
+    needs_vectors (bool): Whether it reads the encoder's vectors.
+    """
+
+    needs_vectors: bool
+
+    def __call__(
+        self, targets: np.ndarray, probabilities: np.ndarray, vectors: np.ndarray | None
+    ) -> np.ndarray:
+        """
+        targets (ndarray): Probabilities of the tags, shape (pieces, tags). A row counts as far as it sums to
+            1.0.
+        probabilities (ndarray): Those that the model has now, same shape.
+        vectors (Optional[ndarray]): Of the last layer, shape (pieces, width); None unless `needs_vectors`.
+        RETURNS (ndarray): The new targets.
+        """
+        ...
+
+
 _CASES = 4  # of a token: none upper, first upper, all upper, mixed
-
-
-# How likely a token begins an entity whose first piece has begun before the token: it nearly always goes on.
-_CUT_PIECE_BEGINS = 0.02
 
 
 @dataclass
@@ -66,10 +88,12 @@ class Scores:
 
     tags (Floats2d): A row for each piece of each doc, a column for each tag; before the softmax.
     pieces (List[Pieces]): The pieces of each doc.
+    vectors (Optional[ndarray]): Of the last layer, shape (pieces, width), where they are asked for.
     """
 
     tags: Floats2d
     pieces: list[Pieces]
+    vectors: np.ndarray | None = None
 
 
 class Tagged(NamedTuple):
@@ -79,11 +103,13 @@ class Tagged(NamedTuple):
     certainty (float): How likely the tag of the least certain token is, 1.0 without tokens.
     within (List[int]): Characters at which a token starts within a piece of the encoder: no entity can be
         found to begin or end there.
+    tags (Optional[TagProbabilities]): How likely each tag is of each piece of the encoder.
     """
 
     entities: "list[Found]"
     certainty: float = 1.0
     within: "list[int]" = []  # noqa: RUF012  (never changed)
+    tags: TagProbabilities | None = None
 
 
 class Found(NamedTuple):
@@ -111,8 +137,10 @@ class Found(NamedTuple):
         "frozen_layers": 0,
         "pooling": "first",
         "spans_key": None,
+        "keep_tags": False,
         "mixed_precision": False,
         "max_length": 256,
+        "denoiser": None,
     },
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
@@ -125,8 +153,10 @@ def make_token_classifier(
     frozen_layers: int,
     pooling: Pooling,
     spans_key: str | None,
+    keep_tags: bool,
     mixed_precision: bool,
     max_length: int,
+    denoiser: Denoiser | None,
 ) -> "TokenClassifier":
     """Construct a token classifier. See `TokenClassifier` for the arguments."""
     return TokenClassifier(
@@ -138,8 +168,10 @@ def make_token_classifier(
         frozen_layers=frozen_layers,
         pooling=pooling,
         spans_key=spans_key,
+        keep_tags=keep_tags,
         mixed_precision=mixed_precision,
         max_length=max_length,
+        denoiser=denoiser,
     )
 
 
@@ -158,16 +190,19 @@ class TokenClassifier(TrainablePipe):
         frozen_layers: int = 0,
         pooling: Pooling = "first",
         spans_key: str | None = None,
+        keep_tags: bool = False,
         mixed_precision: bool = False,
         max_length: int = 256,
+        denoiser: Denoiser | None = None,
     ) -> None:
         """
         vocab (Vocab): The shared vocabulary.
         name (str): The component's name in the pipeline.
         encoder (str): Name or path of a Hugging Face model with safetensors weights and a fast tokenizer,
             or "embedded" for multilingual-e5-small, which the extra `encoder` brings; used when training
-            begins. Also a folder that this component has written: training goes on from there. What is loaded
-            from disk brings its own, but for what was not trained of the embedded encoder.
+            begins. Also a folder that this component has written, or "embedded_tagger" for the tagger on the
+            source that comes with spacy-eat: training goes on from there. What is loaded from disk brings its
+            own, but for what was not trained of the embedded encoder.
         casing (bool): Tell an uncased encoder how a token is capitalised, by token type embeddings. It must
             have such embeddings (BERT and its kin).
         train_embeddings (bool): Whether word embeddings are tuned too. Without, training is faster, and names
@@ -180,8 +215,12 @@ class TokenClassifier(TrainablePipe):
             in `attrs["scores"]`; None for none. `attrs["certainty"]` is the probability of the least certain
             token's tag, `attrs["within"]` has the characters where no entity can be found to begin or end,
             as they are within a piece of the encoder.
+        keep_tags (bool): Whether `doc.user_data["eat_tags"]` gets how likely each tag is of each piece
+            (`spacy_eat.tags`), for students to learn from.
         mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU that has instructions for it.
         max_length (int): Word pieces per window. Longer docs are read in windows that overlap by a quarter.
+        denoiser (Optional[Denoiser]): Changes the targets of each batch in training, such as
+            `spacy_eat.EasyFirst.v1` or `spacy_eat.Prototypes.v1`; None to learn them as they are.
         """
         self.vocab = vocab
         self.name = name
@@ -190,7 +229,9 @@ class TokenClassifier(TrainablePipe):
         self.train_embeddings = train_embeddings
         self.frozen_layers = frozen_layers
         self.spans_key = spans_key
+        self.keep_tags = keep_tags
         self.mixed_precision = mixed_precision
+        self.denoiser = denoiser
         # `base` is the encoder that what was not trained is taken from; "" where all is in the folder.
         # `temperature` makes probabilities of the scores of a model that is surer than it is right. It is
         # fitted after training, by `python -m benchmarks.tagger_calibration`.
@@ -202,7 +243,9 @@ class TokenClassifier(TrainablePipe):
             "base": "",
         }
         self.model: Model[list[Doc], Scores] = _build_model(
-            self.cfg, mixed_precision and get_torch_default_device().type == "cuda"
+            self.cfg,
+            fp16=mixed_precision and get_torch_default_device().type == "cuda",
+            vectors=denoiser is not None and denoiser.needs_vectors,
         )
 
     @property
@@ -255,7 +298,7 @@ class TokenClassifier(TrainablePipe):
             raise ValueError(
                 f"There is no entity in the training data of '{self.name}': check `[corpora.train]`."
             )
-        written = Path(self.encoder, "cfg")
+        written = Path(SOURCE_TAGGER if self.encoder == EMBEDDED_TAGGER else self.encoder, "cfg")
         if written.is_file():
             self.cfg["base"] = srsly.read_json(written).get("base", "")
             module = self._load(str(written.parent / "model"))
@@ -292,6 +335,31 @@ class TokenClassifier(TrainablePipe):
                 found[i] = self._find(docs[i], pieces, _softmax(tags / self.cfg.get("temperature", 1.0)))
         return found
 
+    def vectors(
+        self, docs: Sequence[Doc], layers: int = 3
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Where the encoder puts the pieces of docs.
+
+        docs (Sequence[Doc]): The docs.
+        layers (int): How many layers, from the last one, the mean is taken of.
+        YIELDS (Tuple[ndarray, ndarray, ndarray]): For each doc the characters at which its pieces start and
+            end, shape (pieces,), and their vectors, of length 1, shape (pieces, width).
+        """
+        import torch
+
+        if self._module is None:
+            raise ValueError(Errors.E109.format(name=self.name))
+        module, tokenizer = self._module.eval(), self.model.layers[0].attrs["tokenizer"]
+        for batch in minibatch(docs, 32):
+            windows = make_windows(batch, tokenizer, **self.cfg)
+            with torch.inference_mode():
+                inputs = {name: tensor.to(module.device) for name, tensor in windows.inputs.items()}
+                states = module(**inputs, output_hidden_states=True).hidden_states
+            mean = torch.stack(states[-layers:]).float().mean(dim=0)
+            vectors = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+            for pieces in windows.pieces:
+                yield pieces.starts, pieces.ends, vectors[pieces.rows, pieces.columns]
+
     def _find(self, doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> Tagged:
         """The entities of a doc. probabilities (ndarray): Shape (pieces, tags)."""
         pool = _first if self.cfg.get("pooling", "first") == "first" else _mean
@@ -316,7 +384,8 @@ class TokenClassifier(TrainablePipe):
         first = np.append(pieces.starts, len(doc.text))[
             piece
         ]  # of the piece that ends after the token's start
-        return Tagged(found, certainty, starts[first < starts].tolist())
+        by_piece = TagProbabilities(pieces.starts, pieces.ends, probabilities, self.tags)
+        return Tagged(found, certainty, starts[first < starts].tolist(), by_piece)
 
     def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged]) -> None:
         """Set `doc.ents`, and the span group if there is to be one. Entities that are there already stay.
@@ -331,7 +400,7 @@ class TokenClassifier(TrainablePipe):
             doc.set_ents([*doc.ents, *free], default="outside")
 
     def set_spans(self, doc: Doc, found: Tagged) -> list[Span]:
-        """Set the span group of a doc, if there is to be one.
+        """Set the span group of a doc, and keep the probabilities of the tags, if it is to be done.
 
         doc (Doc): The doc.
         found (Tagged): What `predict` found in it.
@@ -346,30 +415,48 @@ class TokenClassifier(TrainablePipe):
                 spans=spans,
                 attrs={"scores": scores, "certainty": found.certainty, "within": found.within},
             )
+        if self.keep_tags and found.tags is not None:
+            set_tags(doc, found.tags)
         return spans
 
     def get_loss(self, examples: Iterable[Example], scores: Scores) -> tuple[float, Floats2d]:
         """Cross entropy. What has no known gold tag does not count, as of tokens that gold entities cut.
+        Where an example's reference has probabilities of tags (`spacy_eat.tags`), these are the targets, and
+        count as far as they sum to 1.0. A denoiser may change the targets.
 
         examples (Iterable[Example]): The batch.
         scores (Scores): Output of the model.
         RETURNS (Tuple[float, Floats2d]): The mean loss, and its gradient.
         """
         xp = self.model.ops.xp
-        gold_of = self._gold_by_token if self.cfg.get("pooling", "first") == "first" else self._gold_by_piece
-        gold = np.concatenate(
-            [gold_of(example, pieces) for example, pieces in zip(examples, scores.pieces, strict=True)]
-        )
-        known = xp.asarray(np.flatnonzero(gold >= 0))
-        targets = xp.asarray(gold[gold >= 0])
-        gradient = xp.zeros_like(scores.tags)
-        if not len(known):
-            return 0.0, gradient
-        probabilities = self.model.ops.softmax(scores.tags[known])
-        loss = -xp.log(probabilities[xp.arange(len(known)), targets] + 1e-12).mean()
-        probabilities[xp.arange(len(known)), targets] -= 1
-        gradient[known] = probabilities / len(known)
-        return float(loss), gradient
+        known = np.concatenate([self._targets(e, p) for e, p in zip(examples, scores.pieces, strict=True)])
+        total = float((known.sum(axis=1) > 0).sum())
+        if not total:
+            return 0.0, xp.zeros_like(scores.tags)
+        probabilities = self.model.ops.softmax(scores.tags)
+        if self.denoiser is not None:
+            known = self.denoiser(known, self.model.ops.to_numpy(probabilities), scores.vectors)
+        targets = xp.asarray(known)
+        weights = targets.sum(axis=1, keepdims=True)
+        loss = -(targets * xp.log(probabilities + 1e-12)).sum() / total
+        return float(loss), (weights * probabilities - targets) / total
+
+    def _targets(self, example: Example, pieces: Pieces) -> np.ndarray:
+        """How likely each tag is of every piece; zeros where it is not known. Shape (pieces, tags)."""
+        soft = tags_of(example.reference)
+        if soft is not None:
+            self._check_texts(example)
+            return soft._replace(rows=soft.ordered(self.tags)).over(pieces.starts, pieces.ends)[1]
+        by_token = self.cfg.get("pooling", "first") == "first"
+        gold = (self._gold_by_token if by_token else self._gold_by_piece)(example, pieces)
+        return np.where((gold >= 0)[:, None], np.eye(len(self.tags), dtype="float32")[gold], 0.0)
+
+    def _check_texts(self, example: Example) -> None:
+        if example.reference.text != example.predicted.text:
+            raise ValueError(
+                f"An example of '{self.name}' has two different texts: {example.reference.text[:40]!r} and"
+                f' {example.predicted.text[:40]!r}. Set `pooling = "first"`, or make the texts the same.'
+            )
 
     def _gold_by_token(self, example: Example, pieces: Pieces) -> np.ndarray:
         """The gold tag of every piece that is the first of its token, -1 for the others."""
@@ -385,12 +472,8 @@ class TokenClassifier(TrainablePipe):
     def _gold_by_piece(self, example: Example, pieces: Pieces) -> np.ndarray:
         """The gold tag of every piece, -1 where it is not known. A piece with characters of an entity is part
         of it."""
+        self._check_texts(example)
         reference = example.reference
-        if reference.text != example.predicted.text:
-            raise ValueError(
-                f"An example of '{self.name}' has two different texts: {reference.text[:40]!r} and"
-                f' {example.predicted.text[:40]!r}. Set `pooling = "first"`, or make the texts the same.'
-            )
         index = {tag: i for i, tag in enumerate(self.tags)}
         gold = np.zeros(len(pieces), dtype=int)
         for token in reference:
@@ -604,45 +687,30 @@ def _first(doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> tuple[np.ndar
 
 
 def _mean(doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pieces that share characters with a token tell, in the mean, what it is part of. Whether it begins
-    there is told by the first of them.
+    """All pieces that share characters with a token tell its tag, see `TagProbabilities.over`.
 
     RETURNS (Tuple[ndarray, ndarray]): As of `_first`.
     """
-    starts, ends = _edges(doc)
-    first = np.searchsorted(pieces.ends, starts, side="right")
-    last = np.searchsorted(pieces.starts, ends, side="left")
-    has_piece = (first < last) & np.array([not token.is_space for token in doc])
-    first, last, starts = first[has_piece], last[has_piece], starts[has_piece]
-    sums = np.concatenate(
-        [np.zeros((1, probabilities.shape[1])), probabilities.cumsum(axis=0, dtype="float64")]
-    )
-    mean = (sums[last] - sums[first]) / (last - first)[:, None]
-    begins, inside = probabilities[first, 1::2], probabilities[first, 2::2]
-    share = begins / (begins + inside + 1e-9)
-    share[pieces.starts[first] < starts] = _CUT_PIECE_BEGINS
-    label = mean[:, 1::2] + mean[:, 2::2]
-    mean[:, 1::2], mean[:, 2::2] = label * share, label * (1 - share)
-    by_token = np.zeros((len(doc), probabilities.shape[1]), dtype="float32")
-    by_token[has_piece] = mean
-    return has_piece, by_token
+    has_piece, by_token = TagProbabilities(pieces.starts, pieces.ends, probabilities, ()).over(*_edges(doc))
+    spaces = np.array([token.is_space for token in doc], dtype=bool)
+    by_token[spaces] = 0.0
+    return has_piece & ~spaces, by_token
 
 
-def _build_model(cfg: dict[str, Any], fp16: bool) -> Model[list[Doc], Scores]:
+def _build_model(cfg: dict[str, Any], *, fp16: bool, vectors: bool) -> Model[list[Doc], Scores]:
     """docs -> windows of word pieces -> scores of the tags of each piece."""
     require_transformers(PURPOSE)
     from thinc.api import PyTorchGradScaler, PyTorchWrapper_v3
 
-    return chain(
-        Model("windows", _windows_forward, attrs={"tokenizer": None, "cfg": cfg}),
-        PyTorchWrapper_v3(
-            cast(Any, None),
-            convert_inputs=_convert_inputs,
-            convert_outputs=_convert_outputs,
-            mixed_precision=fp16,
-            grad_scaler=PyTorchGradScaler(fp16),
-        ),
+    classifier = PyTorchWrapper_v3(
+        cast(Any, None),
+        convert_inputs=_convert_inputs,
+        convert_outputs=_convert_outputs,
+        mixed_precision=fp16,
+        grad_scaler=PyTorchGradScaler(fp16),
     )
+    classifier.attrs["vectors"] = vectors
+    return chain(Model("windows", _windows_forward, attrs={"tokenizer": None, "cfg": cfg}), classifier)
 
 
 def _windows_forward(
@@ -687,7 +755,9 @@ def _convert_inputs(
     model: Model[Any, Any], windows: Windows, is_train: bool
 ) -> tuple[ArgsKwargs, Callable[[Any], list[Any]]]:
     device = cast(Any, model.shims[0]).device
-    inputs = {name: tensor.to(device) for name, tensor in windows.inputs.items()}
+    inputs: dict[str, Any] = {name: tensor.to(device) for name, tensor in windows.inputs.items()}
+    if is_train and model.attrs["vectors"]:
+        inputs["output_hidden_states"] = True
     return ArgsKwargs(args=(), kwargs=inputs), lambda _: []
 
 
@@ -702,7 +772,10 @@ def _convert_outputs(
     def backprop(gradient: Floats2d) -> ArgsKwargs:
         return ArgsKwargs(args=((tags,),), kwargs={"grad_tensors": xp2torch(gradient)})
 
-    return Scores(cast(Floats2d, torch2xp(tags.detach())), windows.pieces), backprop
+    vectors = None
+    if is_train and model.attrs["vectors"]:
+        vectors = outputs.hidden_states[-1][rows, columns].detach().float().cpu().numpy()
+    return Scores(cast(Floats2d, torch2xp(tags.detach())), windows.pieces, vectors), backprop
 
 
 def _fill(doc: Doc, tags: Sequence[str | None]) -> list[str]:

@@ -22,6 +22,7 @@ from ..optional import missing
 from ..types import Span, Text
 
 EMBEDDED = "embedded"
+_Entity = tuple[str, int, int, float]  # label, start, end, score
 _OWN = Path(__file__).parents[1] / "weights" / "en_ner"
 
 
@@ -75,25 +76,26 @@ class EnglishPipeline:
         """Find the entities of English texts.
 
         texts (Sequence[Text]): The texts.
-        RETURNS (List[List[Span]]): For each text its entities, in order.
+        RETURNS (List[List[Span]]): For each text its entities, in order. Their scores are those of a span
+            group of the pipeline's that has `attrs["scores"]`, 1.0 where there is none.
         RAISES (ValueError): If the pipeline cannot be loaded or does not fit the
             label map.
         """
         found = self._found([text.string for text in texts]) if texts else []
         return [
             [
-                Span(start, end, mapped, origin=self.name)
-                for label, start, end in spans
+                Span(start, end, mapped, score, self.name)
+                for label, start, end, score in spans
                 if (mapped := self._label(label)) is not None
             ]
             for spans in found
         ]
 
-    def _found(self, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
-        """Label, start and end of the entities of each text, from the cache where it has them."""
+    def _found(self, texts: Sequence[str]) -> list[list[_Entity]]:
+        """The entities of each text, from the cache where it has them."""
         if self.cache is None:
             return self._tag(texts)
-        keys = {text: digest("english", self._identity, text) for text in texts}
+        keys = {text: digest("english", "scored", self._identity, text) for text in texts}
         known = {key: json.loads(spans) for key, spans in self.cache.get(list(keys.values())).items()}
         missing = [text for text, key in keys.items() if key not in known]
         if missing:
@@ -102,10 +104,10 @@ class EnglishPipeline:
             known.update(fresh)
         return [known[keys[text]] for text in texts]
 
-    def _tag(self, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
-        """Label, start and end of the entities of each text."""
+    def _tag(self, texts: Sequence[str]) -> list[list[_Entity]]:
+        """The entities of each text."""
         with self._device():
-            return [_spans(doc) for doc in self.nlp.pipe(texts, batch_size=self.batch_size)]
+            return [_entities(doc) for doc in self.nlp.pipe(texts, batch_size=self.batch_size)]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -205,8 +207,17 @@ class EnglishPipeline:
             yield
 
 
-def _spans(doc: Doc) -> list[tuple[str, int, int]]:
-    return [(ent.label_, ent.start_char, ent.end_char) for ent in doc.ents if ent.text.strip()]
+def _entities(doc: Doc) -> list[_Entity]:
+    """The entities of a doc, with their scores where a span group has them in its `attrs["scores"]`."""
+    scores = {
+        (span.start_char, span.end_char, span.label_): float(score)
+        for group in doc.spans.values()
+        for span, score in zip(group, group.attrs.get("scores", ()), strict=False)
+    }
+    places = [(ent.label_, ent.start_char, ent.end_char) for ent in doc.ents if ent.text.strip()]
+    return [
+        (label, start, end, round(scores.get((start, end, label), 1.0), 4)) for label, start, end in places
+    ]
 
 
 def _sets_ents(factory: str) -> bool:

@@ -69,6 +69,18 @@ def test_any_tagger_and_aligner_do(make):
     assert [text for text, *_ in found(nlp(doc))] == ["李雪"]
 
 
+def test_the_score_is_that_of_the_english_entity_and_of_its_alignment(make):
+    nlp, doc = make(
+        sentences=1, tagger=Tagger([Span(0, 6, "PER", score=0.5), Span(13, 20, "LOC", score=0.8)])
+    )
+    found = nlp(doc)
+    assert [(e["english_score"], e["score"]) for e in found._.eat["sentences"][0]["entities"]] == [
+        (0.5, 0.45),
+        (0.8, 0.48),
+    ]
+    assert found.spans["eat"].attrs["scores"] == [0.45, 0.48]
+
+
 @pytest.mark.parametrize(
     ("spans", "problem"),
     [

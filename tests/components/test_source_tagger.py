@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from spacy_eat.components.source_tagger import SPANS_KEY
+from spacy_eat.tags import tags_of
 
 
 @pytest.mark.parametrize("lang", ["zh", "xx", "en"])
@@ -43,6 +44,22 @@ def test_a_document_keeps_scores_through_bytes(weights):
     doc = nlp("a 京都 b")
     copy = spacy.tokens.Doc(nlp.vocab).from_bytes(doc.to_bytes())
     assert np.allclose(copy.spans["mine"].attrs["scores"], doc.spans["mine"].attrs["scores"])
+
+
+def test_keeps_the_probabilities_of_tags_for_students(weights):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("eat_source_tagger", config={"weights": weights, "keep_tags": True})
+    kept = tags_of(nlp("a 京都 b"))
+    assert kept.tags == ["O", "B-LOC", "I-LOC"]
+    assert [kept.tags[row.argmax()] for row in kept.rows] == ["O", "B-LOC", "I-LOC", "O"]
+
+
+def test_in_bf16_it_finds_the_same(weights):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("eat_source_tagger", config={"weights": weights, "mixed_precision": True})
+    doc = nlp("a 京都 b")
+    assert [ent.text for ent in doc.ents] == ["京都"]
+    assert nlp.get_pipe("eat_source_tagger").classifier.mixed_precision
 
 
 def test_saved_by_name_and_loaded(weights, tmp_path):

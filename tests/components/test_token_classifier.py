@@ -23,6 +23,7 @@ from spacy_eat.components.token_classifier import (  # noqa: E402
     decode,
     make_windows,
 )
+from spacy_eat.tags import TagProbabilities, set_tags, tags_of  # noqa: E402
 
 from ..bert import tiny_bert  # noqa: E402
 
@@ -287,6 +288,110 @@ def test_learns_from_characters_and_saves_what_was_trained(nlp, encoder, tmp_pat
     assert [found(more(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
     more.to_disk(tmp_path / "more")
     assert [file.name for file in (tmp_path / "more/ner/model").iterdir()] == ["model.safetensors"]
+
+
+@pytest.fixture
+def soft_example(nlp):
+    """Ann is probably a person, Rome may be a place or one; "met" is not known."""
+    ner = nlp.get_pipe("ner")
+    text, _ = TEXTS[0]
+    example = Example.from_dict(nlp.make_doc(text), {"entities": []})
+    rows = np.zeros((3, len(ner.tags)), dtype="float32")
+    rows[0, [0, ner.tags.index("B-PER")]] = 0.2, 0.8
+    rows[2, [ner.tags.index("B-PER"), ner.tags.index("B-LOC")]] = 0.5, 0.25
+    found = TagProbabilities(np.array([0, 4, 15]), np.array([3, 7, 19]), rows, ner.tags)
+    set_tags(example.reference, found)
+    return example
+
+
+def test_learns_probabilities_of_tags(nlp, soft_example):
+    """The gradient is zero where the model thinks what it is to think, and where nothing is known."""
+    ner = nlp.get_pipe("ner")
+    scores = ner.model.predict([soft_example.predicted])
+    probabilities = ner.model.ops.softmax(scores.tags)
+    pieces = [
+        soft_example.predicted.text[s:e]
+        for s, e in zip(scores.pieces[0].starts, scores.pieces[0].ends, strict=True)
+    ]
+    rome = pieces.index("R")
+    wanted = np.zeros_like(probabilities)
+    wanted[0] = ner.tags.index("O") == np.arange(len(ner.tags))
+    wanted[0, [0, ner.tags.index("B-PER")]] = 0.2, 0.8
+    scores.tags[0] = np.log(wanted[0] + 1e-6)
+    _, gradient = ner.get_loss([soft_example], scores)
+    assert np.allclose(gradient[0], 0.0, atol=1e-4)
+    assert not gradient[3:7].any()  # "met"
+    # Three quarters of Rome are known, so three quarters of its gradient count.
+    loc, per = ner.tags.index("B-LOC"), ner.tags.index("B-PER")
+    known = 3 + 4  # letters of Ann and of Rome
+    assert gradient[rome, per] == pytest.approx((0.75 * probabilities[rome, per] - 0.5) / known, abs=1e-4)
+    assert gradient[rome, loc] == pytest.approx((0.75 * probabilities[rome, loc] - 0.25) / known, abs=1e-4)
+
+
+class Recorder:
+    """A denoiser that keeps what it is given, and lets only the first piece count."""
+
+    needs_vectors = True
+
+    def __call__(self, targets, probabilities, vectors):
+        self.given = targets.shape, probabilities.shape, vectors.shape
+        return np.where(np.arange(len(targets))[:, None] == 0, targets, 0.0)
+
+
+def test_a_denoiser_changes_the_targets(nlp, encoder):
+    pipeline = spacy.blank("en")
+    recorder = Recorder()
+    ner = TokenClassifier(pipeline.vocab, "ner", encoder=encoder, max_length=48, denoiser=recorder)
+    examples = [Example.from_dict(pipeline.make_doc(text), {"entities": ents}) for text, ents in TEXTS]
+    ner.initialize(lambda: examples)
+    scores, backprop = ner.model.begin_update([example.predicted for example in examples])
+    _, gradient = ner.get_loss(examples, scores)
+    letters = len(scores.tags)
+    assert recorder.given == ((letters, 5), (letters, 5), (letters, 32))
+    assert gradient[0].any() and not gradient[1:].any()
+    backprop(gradient)
+
+
+def test_denoisers_from_a_config(encoder):
+    nlp = spacy.blank("en")
+    config = {"encoder": encoder, "denoiser": {"@misc": "spacy_eat.Prototypes.v1", "momentum": 0.9}}
+    ner = nlp.add_pipe("eat_token_classifier", name="ner", config=config)
+    assert ner.denoiser.momentum == 0.9
+    examples = [Example.from_dict(nlp.make_doc(text), {"entities": ents}) for text, ents in TEXTS]
+    optimizer = nlp.initialize(lambda: examples)
+    assert nlp.update(examples, sgd=optimizer)["ner"] > 0
+    assert ner.denoiser.prototypes.shape == (5, 32)
+
+
+def test_keeps_the_probabilities_of_tags(nlp, tmp_path):
+    nlp.to_disk(tmp_path)
+    keeping = spacy.load(tmp_path, config={"components.ner.keep_tags": True})
+    text, _ = TEXTS[0]
+    assert tags_of(nlp(text)) is None
+    (doc,) = keeping.pipe([text])
+    kept = tags_of(doc)
+    assert kept.tags == keeping.get_pipe("ner").tags
+    assert kept.rows.sum(axis=1) == pytest.approx(np.ones(len(kept.rows)), abs=0.01)
+    assert kept.rows[0].argmax() == kept.tags.index("B-PER")
+
+
+def test_vectors_of_pieces(nlp):
+    ner = nlp.get_pipe("ner")
+    docs = [nlp.make_doc(text) for text, _ in TEXTS]
+    for doc, (starts, ends, vectors) in zip(docs, ner.vectors(docs), strict=True):
+        assert "".join(doc.text[s:e] for s, e in zip(starts, ends, strict=True)) == doc.text.replace(" ", "")
+        assert vectors.shape == (len(starts), 32)
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(starts)))
+
+
+def test_goes_on_from_the_tagger_that_comes_with_the_package(nlp, tmp_path, monkeypatch):
+    nlp.to_disk(tmp_path)
+    monkeypatch.setattr(token_classifier, "SOURCE_TAGGER", tmp_path / "ner")
+    more = spacy.blank("en")
+    config = {"encoder": "embedded_tagger", "casing": True, "max_length": 48}
+    more.add_pipe("eat_token_classifier", name="ner", config=config)
+    more.initialize(lambda: [Example.from_dict(more.make_doc(t), {"entities": e}) for t, e in TEXTS])
+    assert [found(more(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
 
 
 def test_frozen_layers_are_fewer_than_the_encoder_has(encoder):

@@ -40,6 +40,7 @@ def sentence(english, entities=(), text=TEXT):
             "label": label,
             "english_start": english.index(words),
             "english_end": english.index(words) + len(words),
+            "english_score": 1.0,
             "answers": [],
             "start_char": place[0] if place else None,
             "end_char": place[1] if place else None,

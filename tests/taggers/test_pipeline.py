@@ -3,6 +3,8 @@ import pickle
 
 import pytest
 import spacy
+from spacy.language import Language
+from spacy.tokens import SpanGroup
 
 from spacy_eat.taggers import pipeline
 from spacy_eat.taggers.pipeline import EnglishPipeline, make_english_pipeline, tree_sha256
@@ -20,6 +22,28 @@ def test_entities_with_offsets(english):
         ("Beijing", "LOC"),
     ]
     assert found[1:] == [[], []]
+
+
+@Language.component("unsure_of_liu")
+def unsure_of_liu(doc):
+    """A component that tells how sure it is of entities."""
+    group = SpanGroup(doc, spans=[e for e in doc.ents if e.label_ == "PER"], attrs={"scores": [0.6]})
+    doc.spans["ner"] = group
+    return doc
+
+
+def test_scores_of_a_span_group(english, tmp_path):
+    nlp = spacy.load(english)
+    nlp.add_pipe("unsure_of_liu")
+    nlp.to_disk(tmp_path)
+    cache = str(tmp_path / "cache.sqlite")
+    for _ in range(2):  # tagged, then from the cache
+        (found,) = EnglishPipeline(str(tmp_path), cache=cache)([TEXT])
+        assert [(TEXT[e], e.score) for e in found] == [
+            ("Liu Chuanzhi", 0.6),
+            ("Lenovo Group", 1.0),
+            ("Beijing", 1.0),
+        ]
 
 
 def test_label_map_renames_and_leaves_out(english):

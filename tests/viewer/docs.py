@@ -72,6 +72,7 @@ def entity(name: Name, line: Line, offset: int) -> dict[str, Any]:
         "label": name.label,
         "english_start": english_start,
         "english_end": english_start + len(name.english),
+        "english_score": 1.0,
         "answers": [name.source or "nowhere"],
         "logprobs": [-0.1],
         "start_char": start,

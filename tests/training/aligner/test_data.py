@@ -29,6 +29,7 @@ def entity(english, place, score=0.9):
         "label": "PER",
         "english_start": english[0],
         "english_end": english[1],
+        "english_score": 1.0,
         "answers": [],
         "logprobs": [],
         "start_char": start,

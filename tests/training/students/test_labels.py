@@ -28,6 +28,7 @@ def annotated(text, *sentences, lang="zh"):
                     "label": label,
                     "english_start": 0,
                     "english_end": 1,
+                    "english_score": 1.0,
                     "answers": [],
                     "logprobs": [],
                     "start_char": start,
