@@ -233,8 +233,9 @@ def pack(chains: Path) -> None:
 def _compact(sentence: Mapping[str, Any]) -> dict[str, Any]:
     """A sentence without what is found from its answers, logarithms to five decimals."""
     kept = {key: sentence[key] for key in ("start_char", "end_char", "english")}
+    keys = ("text", "label", "english_start", "english_end", "english_score", "answers")
     kept["entities"] = [
-        {key: entity[key] for key in ("text", "label", "english_start", "english_end", "answers")}
+        {key: entity[key] for key in keys}
         | {"logprobs": [None if x is None else round(x, 5) for x in entity["logprobs"]]}
         for entity in sentence["entities"]
     ]

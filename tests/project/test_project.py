@@ -74,13 +74,30 @@ def test_project_file(project):
         assert f"/{folder}/\n" in (ROOT / ".gitignore").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*_student*.cfg")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("[zj][ha]_student*.cfg")), ids=lambda p: p.stem
+)
 def test_students_choose_their_checkpoint_on_pseudo_labels(path):
     config = spacy.util.load_config(path, interpolate=False)
     for part in ("train", "dev"):
         reader = config["corpora"][part]
         assert (reader["@readers"], reader["part"]) == ("spacy_eat.PseudoLabels.v1", part)
         assert reader["path"] == "${paths.pseudo}"
+
+
+def test_the_student_on_the_encoder_learns_soft_labels_beside_english_gold():
+    config = spacy.util.load_config(ROOT / "configs" / "xx_student.cfg", interpolate=False)
+    corpora = config["corpora"]["train"]["corpora"]
+    assert corpora["projected"]["@readers"] == "spacy_eat.SoftLabels.v1"
+    assert corpora["english"]["path"] == "${paths.english}"
+    assert config["corpora"]["dev"]["path"] == "${paths.dev}"
+    overrides = {"paths.soft": "x", "paths.english": "x", "paths.dev": "x"}
+    config = spacy.util.load_config(
+        ROOT / "configs" / "xx_student.cfg", overrides=overrides, interpolate=True
+    )
+    nlp = spacy.util.load_model_from_config(config)
+    assert nlp.get_pipe("tagger").encoder == "embedded_tagger"
+    assert spacy.util.registry.resolve(config["corpora"])["train"] is not None
 
 
 def test_smoke(project, data):
