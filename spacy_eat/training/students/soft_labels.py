@@ -57,7 +57,7 @@ def make_soft_labels(
             if certainty(found) >= min_certainty:
                 set_tags(doc, found)
                 docs.append(doc)
-            if len(docs) == limit:
+            if limit and len(docs) == limit:
                 break
         for denoise in (denoisers or {}).values():
             denoise(docs)

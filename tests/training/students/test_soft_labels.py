@@ -94,6 +94,8 @@ def test_a_reader_of_what_annotate_wrote(tmp_path):
     assert tags_of(read[1].reference).rows[3] == pytest.approx([0.6, 0.4, 0, 0, 0], abs=1e-3)
     assert len(list(make_soft_labels(tmp_path, min_certainty=0.7)(nlp))) == 2
     assert len(list(make_soft_labels(tmp_path, limit=1)(nlp))) == 1
+    DocBin(store_user_data=True, docs=[unsure, sure]).to_disk(tmp_path / "unsure_first.spacy")
+    assert len(list(make_soft_labels(tmp_path / "unsure_first.spacy", min_certainty=0.7)(nlp))) == 1
     (weighed, *_) = make_soft_labels(tmp_path, denoisers={"halve": halve})(nlp)
     assert tags_of(weighed.reference).rows[2] == pytest.approx([0.5, 0, 0, 0, 0], abs=1e-3)
 
