@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from thinc.util import has_gpu
 from ..llm.cache import RequestCache, digest
 from ..optional import missing
 from ..types import Span, Text
+from ..weights.prepare import fingerprint
 
 EMBEDDED = "embedded"
 _Entity = tuple[str, int, int, float]  # label, start, end, score
@@ -150,7 +150,7 @@ class EnglishPipeline:
         """What decides the entities of a text. The pipeline need not be loaded for it."""
         source = self._source()
         path = get_package_path(source) if isinstance(source, str) else source
-        return [tree_sha256(path), sorted(self.exclude)]
+        return [fingerprint(path), sorted(self.exclude)]
 
     def _source(self) -> str | Path:
         """What `spacy.load` takes: the name of a package, or a path.
@@ -226,19 +226,6 @@ def _sets_ents(factory: str) -> bool:
         return False
     assigns = Language.get_factory_meta(factory).assigns
     return any(attribute.startswith(("doc.ents", "token.ent_")) for attribute in assigns)
-
-
-def tree_sha256(path: Path) -> str:
-    """SHA-256 of a folder: of all names and contents, in order of the names.
-
-    path (Path): The folder. Python's own byte code is left out.
-    """
-    digest = sha256()
-    for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix()):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(file.relative_to(path).as_posix().encode("utf-8") + b"\0")
-            digest.update(sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def make_english_pipeline(

@@ -124,15 +124,15 @@ def fingerprint(name: str | Path, files: Sequence[str] | None = None, *, more: s
     name (Union[str, Path]): Its folder, or its name on the hub.
     files (Optional[Sequence[str]]): The files of the folder that count, None for all.
     more (str): What else counts, such as the version of a conversion.
-    RETURNS (str): For a folder 16 hex digits: of the files' names and contents; for those of more than
-        16 MB of their sizes and times of change. Another name as it is.
+    RETURNS (str): For a folder 16 hex digits: of the files' names and contents, without Python's byte code;
+        for those of more than 16 MB of their sizes and times of change. Another name as it is.
     """
     folder = Path(name)
     if not folder.is_dir():
         return f"{name}{more}"
     found: list[object] = [more]
     for path in [folder / file for file in files] if files else sorted(folder.rglob("*")):
-        if path.is_dir():
+        if path.is_dir() or "__pycache__" in path.parts:
             continue
         stat = path.stat()
         large = stat.st_size > LARGEST_READ

@@ -7,7 +7,7 @@ from spacy.language import Language
 from spacy.tokens import SpanGroup
 
 from spacy_eat.taggers import pipeline
-from spacy_eat.taggers.pipeline import EnglishPipeline, make_english_pipeline, tree_sha256
+from spacy_eat.taggers.pipeline import EnglishPipeline, make_english_pipeline
 from spacy_eat.types import Text
 
 TEXT = Text("Liu Chuanzhi founded Lenovo Group in Beijing.", "en")
@@ -141,12 +141,3 @@ def test_embedded_model_without_its_packages_is_an_error_at_load(package, llm, m
     with pytest.raises(ImportError, match=rf"spacy-eat\[english\].*no {package}.*tagger.name"):
         nlp.add_pipe("eat_entity_aligner", config={"aligner": {"model": {"@llm_models": "test.Scripted"}}})
     assert not llm.prompts
-
-
-def test_tree_hash_sees_names_and_contents(tmp_path):
-    (tmp_path / "a").write_text("1", encoding="utf-8")
-    first = tree_sha256(tmp_path)
-    (tmp_path / "a").rename(tmp_path / "b")
-    second = tree_sha256(tmp_path)
-    (tmp_path / "b").write_text("2", encoding="utf-8")
-    assert len({first, second, tree_sha256(tmp_path)}) == 3

@@ -2,7 +2,6 @@
 
 import json
 import math
-import random
 import shutil
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from ...alignment.network import Found, Network, Settings, Side, look, pieces_of
 from ...encoders import readable
 from ...encoders.pieces import Pieces
 from ...weights.devices import likes_bfloat16
+from ..batches import batch_order
 from ..tuning.config import goes_on, read_config
 from .config import AlignerConfig, Training
 from .data import Example, build, hold_out, read_examples, with_missing, write_examples
@@ -183,7 +183,8 @@ class Trainer:
         """
         training, lengths = self.training, self._lengths(train)
         epochs = [
-            batches(lengths, training.batch_pieces, training.seed + epoch) for epoch in range(training.epochs)
+            batch_order(lengths, training.batch_pieces, training.seed + epoch)
+            for epoch in range(training.epochs)
         ]
         steps = sum(map(len, epochs))
         self._load_checkpoint()
@@ -310,7 +311,7 @@ class Trainer:
         self.network.eval()
         answered: list[tuple[Found, tuple[int, int] | None]] = []
         with torch.inference_mode():
-            for group in batches(self._lengths(examples), self.training.batch_pieces, seed=0):
+            for group in batch_order(self._lengths(examples), self.training.batch_pieces, seed=0):
                 here, there, asked = self._read([examples[i] for i in group])
                 found = look(self.network, here, there, asked.texts, asked.english)
                 answered += zip(found, asked.source, strict=True)
@@ -354,29 +355,6 @@ def _rate(step: int, steps: int, warmup: float) -> float:
     """The share of the highest learning rate at a step, from 1 on."""
     rising = step / max(1.0, warmup * steps)
     return min(1.0, rising, max(0.02, (steps - step) / max(1.0, (1 - warmup) * steps)))
-
-
-def batches(lengths: Sequence[tuple[int, int]], most: int, seed: int) -> list[list[int]]:
-    """Sentences of similar length together, the batches in random order.
-
-    lengths (Sequence[Tuple[int, int]]): Pieces of each sentence's two sides.
-    most (int): Pieces of a batch, padding counted in; a sentence that has more is one by itself.
-    seed (int): Of the random order.
-    RETURNS (List[List[int]]): Indices of sentences.
-    """
-    rng = random.Random(seed)
-    order = sorted(range(len(lengths)), key=lambda i: sum(lengths[i]) + 8 * rng.random())
-    found: list[list[int]] = []
-    longest = 0, 0
-    for i in order:
-        longest = max(longest[0], lengths[i][0]), max(longest[1], lengths[i][1])
-        if found and sum(longest) * (len(found[-1]) + 1) <= most:
-            found[-1].append(i)
-        else:
-            found.append([i])
-            longest = lengths[i]
-    rng.shuffle(found)
-    return found
 
 
 def calibrate(

@@ -1,7 +1,5 @@
-"""Examples as token ids, in batches of similar length, in an order that only
-the seed decides."""
+"""Examples as token ids, and batches of them as tensors."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,32 +57,6 @@ def encode(example: Example, tokenizer: Any) -> Encoded:
         start + ids(example.prefix),
         tuple(EncodedQuestion(q.kind, ids(q.prompt), ids(f" {q.answer}\n")) for q in example.questions),
     )
-
-
-def batch_order(lengths: Sequence[int], max_tokens: int, seed: int) -> list[list[int]]:
-    """Cut examples into batches of similar length, in random order.
-
-    lengths (Sequence[int]): Tokens of each example.
-    max_tokens (int): Most tokens in a batch, padding counted in; an example
-        that is longer by itself is a batch of its own.
-    seed (int): Decides the order.
-    RETURNS (List[List[int]]): Indices of the examples, each once.
-    """
-    rng = random.Random(seed)
-    order = list(range(len(lengths)))
-    rng.shuffle(order)
-    order.sort(key=lambda i: lengths[i] // 4)  # a little noise: not the same company every time
-    batches: list[list[int]] = []
-    width = 0
-    for i in order:
-        width = max(width, lengths[i])
-        if batches and width * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-            width = lengths[i]
-    rng.shuffle(batches)
-    return batches
 
 
 def collate(

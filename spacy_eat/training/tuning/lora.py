@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .batches import IGNORE, Encoded, batch_order, collate
+from ..batches import batch_order
+from .batches import IGNORE, Encoded, collate
 from .config import Lora, Training
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -179,10 +180,10 @@ def learning_rate(training: Training, step: int) -> float:
     return training.learning_rate * max(0.0, min(1.0, up, down))
 
 
-def batches_from(lengths: Sequence[int], training: Training, start: int) -> Iterator[list[int]]:
+def batches_from(lengths: Sequence[Sequence[int]], training: Training, start: int) -> Iterator[list[int]]:
     """The batches of a run without end, epoch after epoch.
 
-    lengths (Sequence[int]): Tokens of each example.
+    lengths (Sequence[Sequence[int]]): See `batch_order`.
     training (Training): The settings.
     start (int): Batches to skip.
     YIELDS (List[int]): Indices of examples.
@@ -262,7 +263,7 @@ class Tuner:
             state = self.state
         workers, own = self.accelerator.num_processes, self.accelerator.process_index
         per_step = training.accumulate * workers
-        lengths = [len(example) for example in self.examples]
+        lengths = [(len(example),) for example in self.examples]
         batches = batches_from(lengths, training, start=state.step * per_step)
         saved = time.monotonic()
         bar = tqdm(
@@ -280,7 +281,7 @@ class Tuner:
             if not math.isfinite(loss):
                 raise ValueError(f"The loss is {loss} at step {state.step}: lower training.learning_rate")
             state.step += 1
-            state.tokens += sum(lengths[i] for batch in step_batches for i in batch)
+            state.tokens += sum(len(self.examples[i]) for batch in step_batches for i in batch)
             state.seconds += time.monotonic() - begun
             state.log.append({"step": state.step, "loss": loss, "learning_rate": rate})
             recent = state.log[-20:]
@@ -349,7 +350,7 @@ class Tuner:
         scores: dict[str, dict[str, float]] = {}
         for name, examples in self.tests.items():
             loss, exact, tokens, questions = 0.0, 0, 0, 0
-            lengths = [len(example) for example in examples]
+            lengths = [(len(example),) for example in examples]
             for batch in batch_order(lengths, self.training.batch_tokens, seed=0):
                 chosen = [examples[i] for i in batch]
                 tensors = collate(chosen, dict.fromkeys(("alignment", "translation"), 1.0))

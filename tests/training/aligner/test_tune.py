@@ -17,7 +17,7 @@ from spacy_eat.alignment.network import Found, Settings  # noqa: E402
 from spacy_eat.cli.tune_aligner import tune_aligner_cli  # noqa: E402
 from spacy_eat.training.aligner import tune as tuning  # noqa: E402
 from spacy_eat.training.aligner.data import Example, Pair  # noqa: E402
-from spacy_eat.training.aligner.tune import batches, calibrate, tune_aligner  # noqa: E402
+from spacy_eat.training.aligner.tune import calibrate, tune_aligner  # noqa: E402
 from spacy_eat.types import Sentence, Span, Text  # noqa: E402
 
 from ...bert import tiny_bert  # noqa: E402
@@ -126,17 +126,6 @@ def test_it_begins_from_a_token_classifier(config, base, tmp_path):
     assert (network.encoder.encoder.layer[1].output.dense.weight == 0.25).all()
     with pytest.raises(ValueError, match="`initial` is"):
         tuning.begin_from(network, tmp_path)
-
-
-def test_batches_hold_what_they_may():
-    rng = random.Random(0)
-    lengths = [(rng.randint(1, 60), rng.randint(1, 60)) for _ in range(200)] + [(900, 900)]
-    found = batches(lengths, 400, seed=0)
-    assert sorted(i for batch in found for i in batch) == list(range(201))
-    for batch in found:
-        size = sum(max(lengths[i][k] for i in batch) for k in (0, 1)) * len(batch)
-        assert size <= 400 or len(batch) == 1
-    assert found == batches(lengths, 400, seed=0) != batches(lengths, 400, seed=1)
 
 
 def test_calibration_takes_what_is_likeliest():

@@ -1,6 +1,6 @@
 import pytest
 
-from spacy_eat.training.tuning.batches import IGNORE, Encoded, EncodedQuestion, batch_order, collate
+from spacy_eat.training.tuning.batches import IGNORE, Encoded, EncodedQuestion, collate
 from spacy_eat.training.tuning.data import Example, Question, ask_name, ask_translation, text_prefix
 
 EXAMPLE = Encoded(
@@ -61,19 +61,6 @@ def test_scores_are_those_of_each_prompt_by_itself(tiny_model):
         reduced, _ = answer_scores(model, collate([encoded], weights), torch.arange(257))
     assert together.tolist() == pytest.approx(alone, abs=1e-4)
     assert reduced.tolist() == pytest.approx(alone, abs=1e-4)
-
-
-def test_batches_hold_every_example_once():
-    lengths = [(7 * i) % 90 + 1 for i in range(200)] + [500]
-    batches = batch_order(lengths, 300, seed=1)
-    assert sorted(i for batch in batches for i in batch) == list(range(201))
-    for batch in batches:
-        width = max(lengths[i] for i in batch)
-        assert width * len(batch) <= 300 or len(batch) == 1
-        assert width - min(lengths[i] for i in batch) < 30
-    assert batches == batch_order(lengths, 300, seed=1) != batch_order(lengths, 300, seed=2)
-    assert [len(batch) for batch in batches] != sorted(len(batch) for batch in batches)
-    assert batch_order([], 300, seed=1) == []
 
 
 def test_question_order_is_kept_by_encoding(tiny_model):
