@@ -361,6 +361,8 @@ def _sentences(lines: _Lines, counts: Counter[str]) -> Iterator[tuple[dict[str, 
             comment = re.match(r"#\s*([\w ]+?)\s*=(.*)", line) if "\t" not in line else None
             if comment:
                 comments[comment[1]] = comment[2].strip()
+            elif not rows and line.startswith("# id "):  # MultiCoNER: "# id 5239d808-...\tdomain=zh"
+                comments["sent_id"] = line.split()[2]
             elif line.startswith("-DOCSTART-"):
                 continue
             else:

@@ -10,6 +10,7 @@ from spacy_eat.corpora.labels import read_schema
 
 def test_schemas_say_what_they_are_of():
     assert {"uner", "ontonotes", "ja_gsd", "stockmark", "wnut17", "crossner", "klue"} <= set(schemas())
+    assert {"msra", "conll2002", "conll2003", "wikiann", "multiconer", "openner"} <= set(schemas())
     for schema in schemas().values():
         assert schema.name and schema.licence and re.match("https?://", schema.source)
         assert set(schema.labels.values()) <= {"PER", "LOC", "ORG", None}

@@ -84,6 +84,16 @@ def test_wikiann_prefixes(tmp_path):
     assert (record.text, entities(record)) == ("京都:", [("京都", "LOC")])
 
 
+def test_multiconer(tmp_path):
+    text = (
+        "# id 5239d808\tdomain=zh\n它 _ _ O\n在 _ _ O\n东 _ _ B-HumanSettlement\n京 _ _ I-HumanSettlement\n\n"
+    )
+    text += "# id 77ab\tdomain=zh\n# _ _ O\n1 _ _ O\n安 _ _ B-OtherPER\n药 _ _ B-Medication/Vaccine\n"
+    first, second = read(write(tmp_path / "x.conll", text), lang="zh")
+    assert (first.text, first.id, entities(first)) == ("它在东京", "5239d808", [("东京", "LOC")])
+    assert (second.text, second.id, entities(second)) == ("#1安药", "77ab", [("安", "PER")])
+
+
 def test_bioes(tmp_path):
     path = write(tmp_path / "x.bio", "a\tS-PER\nb\tB-PER\nc\tE-PER\nd\tO\n")
     counts = Counter()
