@@ -5,19 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..encoders.pieces import Pieces, readable
 from ..optional import require
 from ..types import Failure, Options, Sentence, Span, Text
-from .locate import as_it_stands, fit, settle, verbatim
+from .locate import as_it_stands, verbatim, weigh
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from .network import Found, Network, Settings
 
 FOLDER = Path(__file__).parents[1] / "weights" / "entity_aligner"  # the weights that ship
 MAX_OPTIONS = 12  # spans of an entity that are weighed
-LEAST_KEPT = 0.01  # what is less likely decides nothing
 
 
 class EncoderAligner:
@@ -124,39 +121,15 @@ class EncoderAligner:
     def _weigh(
         self, source: Text, english: str, answer: "Found | None", pieces: Pieces, settings: "Settings"
     ) -> Options:
-        """The options of one entity.
-
-        A place has its share of the probability, what speaks for it or against it (`locate.fit`) included.
-        Where the same words stand elsewhere too, each place has the share of all: `resolve` gives them to
-        different mentions.
-        """
+        """RETURNS (Options): Those of one entity."""
         if answer is None:
             return Options(none=1.0)
         shares = answer.shares(settings)
-        worth: dict[tuple[int, int], tuple[float, Span]] = {}
-        for share, (first, last) in zip(shares[1:].tolist(), answer.spans.tolist(), strict=True):
-            span = Span(int(pieces.starts[first]), int(pieces.ends[first:last].max()), origin="exact")
-            if self.rules:
-                span = settle(source, english, span)
-                share += fit(source, span, english)
-            if span.start_char < span.end_char:
-                before = worth[span.place][0] if span.place in worth else -np.inf
-                worth[span.place] = float(np.logaddexp(before, share)), span
-        if not worth:
-            return Options(none=1.0)
-        total = float(np.logaddexp.reduce([shares[0], *(value for value, _ in worth.values())]))
-        by_words: dict[str, float] = {}
-        for value, span in worth.values():
-            by_words[source[span]] = by_words.get(source[span], 0.0) + float(np.exp(value - total))
-        ranked = sorted(worth.values(), key=lambda found: (-by_words[source[found[1]]], -found[0]))
-        spans = [replace(span, score=min(1.0, by_words[source[span]])) for _, span in ranked]
-        spans = [span for span in spans if span.score >= LEAST_KEPT]
-        answers = dict.fromkeys(source[span] for span in spans)
-        return Options(
-            tuple(spans),
-            float(np.exp(shares[0] - total)),
-            tuple((words, float(np.log(by_words[words]))) for words in answers),
+        found = (
+            (Span(int(pieces.starts[first]), int(pieces.ends[first:last].max())), share)
+            for share, (first, last) in zip(shares[1:].tolist(), answer.spans.tolist(), strict=True)
         )
+        return weigh(source, english, found, float(shares[0]), rules=self.rules)
 
 
 def make_encoder_aligner(

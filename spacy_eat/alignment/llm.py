@@ -8,7 +8,7 @@ from ..llm.dispatch import Model, ask, usages
 from ..llm.prompts import LLMError
 from ..llm.tasks.alignment import Candidate, EntityAlignmentTask
 from ..types import Failure, Options, Sentence, Span, Text
-from .locate import complete, find, fit, verbatim
+from .locate import LEAST_KEPT, complete, find, fit, verbatim
 
 # How much an exact, variant or fuzzy place keeps of its answer's probability; fuzzy times its similarity.
 QUALITY = {"exact": 1.0, "variant": 0.95, "fuzzy": 0.9}
@@ -16,8 +16,6 @@ QUALITY = {"exact": 1.0, "variant": 0.95, "fuzzy": 0.9}
 RANK = math.log(0.5)
 # Log-probability (nats) of "not in the source", where the LLM gives none.
 NONE_LOGPROB = -10.0
-# Answers of a lower probability are not kept in the record: they decide nothing.
-LEAST_KEPT = 0.01
 MAX_PLACES = 32  # of one answer: more are hardly needed
 # Of the log-probabilities that scores are made from: the tuned LLM is surer than it is right. Fitted on
 # held-out names of Chinese and Japanese, and on as many that a text does not have

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
@@ -28,6 +29,7 @@ MAX_OCCURRENCES = 2000  # of one answer in one source that are looked at
 GLOSSED, CUT_NAME = 3.0, 2.0
 # What a particle joins (国際連合の輸送機) is a phrase rather than a name (nats).
 PHRASE = 3.0
+LEAST_KEPT = 0.01  # places and answers of a lower probability are not kept: they decide nothing
 # Score of a name that stands there as it is, but was completed.
 COMPLETED = 0.95
 _GLOSS = re.compile(r"[(（\[［【〔][^()（）\[\]［］【】〔〕]{1,64}[)）\]］】〕]")
@@ -114,6 +116,48 @@ def as_it_stands(text: Text, name: str) -> Options:
     places = [complete(text, name, place) for place in find_exact(text, name)]
     spans = (replace(p, score=1.0 if p.origin == "exact" else COMPLETED) for p in places)
     return Options(tuple(spans), answers=((name, None),))
+
+
+def weigh(
+    text: Text, english: str, found: Iterable[tuple[Span, float]], none: float, *, rules: bool = True
+) -> Options:
+    """The options of an entity whose places were found with their log-probabilities.
+
+    A place has its share of the probability, what speaks for it or against it (`fit`) included. Where the
+    same words stand elsewhere too, each place has the share of all: `resolve` gives them to different
+    mentions.
+
+    text (Text): The source sentence.
+    english (str): The English name.
+    found (Iterable[Tuple[Span, float]]): Places, not sure of their ends, and their log-probabilities (nats).
+    none (float): Log-probability that there is none.
+    rules (bool): Whether what is known of names is used (`settle`, `fit`).
+    RETURNS (Options): The places, best first.
+    """
+    worth: dict[tuple[int, int], tuple[float, Span]] = {}
+    for span, share in found:
+        span = replace(span, origin="exact")
+        if rules:
+            span = settle(text, english, span)
+            share += fit(text, span, english)
+        if span.start_char < span.end_char:
+            before = worth[span.place][0] if span.place in worth else -np.inf
+            worth[span.place] = float(np.logaddexp(before, share)), span
+    if not worth:
+        return Options(none=1.0)
+    total = float(np.logaddexp.reduce([none, *(value for value, _ in worth.values())]))
+    by_words: dict[str, float] = {}
+    for value, span in worth.values():
+        by_words[text[span]] = by_words.get(text[span], 0.0) + float(np.exp(value - total))
+    ranked = sorted(worth.values(), key=lambda found: (-by_words[text[found[1]]], -found[0]))
+    spans = [replace(span, score=min(1.0, by_words[text[span]])) for _, span in ranked]
+    spans = [span for span in spans if span.score >= LEAST_KEPT]
+    answers = dict.fromkeys(text[span] for span in spans)
+    return Options(
+        tuple(spans),
+        float(np.exp(none - total)),
+        tuple((words, float(np.log(by_words[words]))) for words in answers),
+    )
 
 
 def settle(text: Text, english: str, span: Span) -> Span:

@@ -84,9 +84,13 @@ def _longest(source: str, longest: int, most: int) -> int:
 def _lines(source: str) -> Iterator[tuple[str, list[int], list[int]]]:
     """YIELDS (Tuple[str, List[int], List[int]]): A line, where names may begin in it, and end."""
     for line in UNANSWERABLE.split(source):
-        boundaries = Boundaries(line, UNKNOWN)  # affixes only tell which answers are likely
-        yield (
-            line,
-            [i for i, char in enumerate(line) if boundaries.starts[i] and char not in NO_EDGE],
-            [i for i, char in enumerate(line, 1) if boundaries.ends[i] and char not in NO_EDGE],
-        )
+        yield line, *edges(line)
+
+
+def edges(line: str) -> tuple[list[int], list[int]]:
+    """RETURNS (Tuple[List[int], List[int]]): Where names may begin in a line, and end."""
+    boundaries = Boundaries(line, UNKNOWN)  # affixes only tell which answers are likely
+    return (
+        [i for i, char in enumerate(line) if boundaries.starts[i] and char not in NO_EDGE],
+        [i for i, char in enumerate(line, 1) if boundaries.ends[i] and char not in NO_EDGE],
+    )

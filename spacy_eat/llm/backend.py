@@ -27,7 +27,11 @@ class Backend(ABC):
 
     cache (Optional[RequestCache]): Where answers are kept, None for nowhere.
     usage (Usage): What all calls together have spent.
+    forced (bool): Whether it can be made to say a given text, and tells how likely that is: whether it
+        answers a `PlacementForm`.
     """
+
+    forced = False
 
     def __init__(self, cache: RequestCache | None = None) -> None:
         self.cache = cache

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 from ..optional import require
 from ..weights.prepare import fingerprint
 from .cache import RequestCache
-from .decoding import MARGIN, Question, SpanSearch, TokenTree, choose_within_memory
+from .decoding import MARGIN, Question, SpanSearch, TokenTree, within_memory
 from .embedded import check_gone
 from .local import Engine, EngineSettings, Generated, LocalBackend, PromptStyle, is_out_of_memory
+from .placing import ForcedText, Pair, place_markers
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,13 @@ class CTranslate2Engine:
         self, questions: Iterable[Question], check_weight: float
     ) -> Iterator[list[list[tuple[str, float]]] | None]:
         """See `Engine.choose`."""
-        return choose_within_memory(self.search, questions, check_weight, self.make_room)
+        return within_memory(
+            self.search, partial(self.search.choose, check_weight=check_weight), questions, self.make_room
+        )
+
+    def place(self, texts: Iterable[ForcedText]) -> Iterator[list[Pair] | None]:
+        """See `Engine.place`."""
+        return within_memory(self.search, partial(place_markers, self.search), texts, self.make_room)
 
     def make_room(self, error: RuntimeError) -> None:
         """Raise an error again that is not a lack of memory."""
@@ -215,7 +222,7 @@ class StaticSearch(SpanSearch):
         self.model = model
         self.tokenizer = tokenizer
 
-    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
+    def next_logprobs(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
         # Only rows of one length are computed in one go, and rightly.
         groups: dict[tuple[tuple[int, ...], int], list[tuple[int, list[int]]]] = {}
         for number, (question, place, _) in enumerate(wanted):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -188,6 +188,10 @@ class Question:
         # Before anything grows on the trunk.
         self.size = len(self.trunk) + sum(map(len, self.names))
 
+    def restart(self) -> None:
+        """Forget what has grown on the trunk."""
+        self.trunk.restart()
+
 
 def split_shared(prompts: Sequence[list[int]]) -> tuple[list[int], list[list[int]]]:
     """What prompts begin with alike, and the rest of each.
@@ -233,7 +237,7 @@ class SpanSearch(ABC):
         self.max_tokens = max_tokens
 
     @abstractmethod
-    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
+    def next_logprobs(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
         """Log-probabilities of next tokens.
 
         wanted (Sequence[Tuple[Question, int, List[int]]]): A question, one of
@@ -289,7 +293,7 @@ class SpanSearch(ABC):
         while rows := [(search, *hypothesis) for search in searches for hypothesis in search.live]:
             wanted = [(search.question, place, list(node.children)) for search, _, place, node in rows]
             grown: dict[int, list[tuple[float, int, int, Answers]]] = {id(search): [] for search in searches}
-            for (search, score, place, node), logprobs in zip(rows, self._next(wanted), strict=True):
+            for (search, score, place, node), logprobs in zip(rows, self.next_logprobs(wanted), strict=True):
                 for (token, child), logprob in zip(node.children.items(), logprobs, strict=True):
                     if child.answer is not None:
                         search.found[child.answer] = score + logprob
@@ -334,7 +338,7 @@ class SpanSearch(ABC):
                     for i, token in enumerate(name):
                         place = tree.branch(name[i - 1 : i], place)  # nothing before the first one
                         wanted.append((asked, place, [token]))
-        logprobs = iter(self._next(wanted))
+        logprobs = iter(self.next_logprobs(wanted))
         for names, number, counted in near:
             gains = {a: sum(next(logprobs)[0] for _ in range(n)) for a, n in counted.items()}
             best = next(iter(gains.values()))
@@ -342,21 +346,35 @@ class SpanSearch(ABC):
             names[number] = sorted(answers, key=itemgetter(1), reverse=True)
 
 
-def choose_within_memory(
-    search: SpanSearch,
-    questions: Iterable[Question],
-    check_weight: float,
-    make_room: Callable[[RuntimeError], None],
-) -> Iterator[list[list[tuple[str, float]]] | None]:
-    """`SpanSearch.choose` that takes less at once where the memory does not suffice.
+class Restartable(Protocol):
+    """What a search works on."""
 
+    def restart(self) -> None:
+        """Forget what a search has made of it."""
+        ...
+
+
+Asked = TypeVar("Asked", bound=Restartable)
+Found = TypeVar("Found")
+
+
+def within_memory(
+    search: SpanSearch,
+    find: Callable[[Iterable[Asked]], Iterator[Found]],
+    questions: Iterable[Asked],
+    make_room: Callable[[RuntimeError], None],
+) -> Iterator[Found | None]:
+    """Have a search take less at once where the memory does not suffice.
+
+    find (Callable[[Iterable[Asked]], Iterator[Found]]): What is done with the search, such as its `choose`.
+    questions (Iterable[Asked]): What is asked.
     make_room (Callable[[RuntimeError], None]): Called with an error; raises it if it is about something else.
-    YIELDS (Optional[List[List[Tuple[str, float]]]]): None for a question that does not fit even alone.
+    YIELDS (Optional[Found]): For each question, in order; None for one that does not fit even alone.
     """
     source = iter(questions)
-    taken: deque[Question] = deque()
+    taken: deque[Asked] = deque()
 
-    def feed() -> Iterator[Question]:
+    def feed() -> Iterator[Asked]:
         yield from list(taken)  # those of an attempt that failed
         for question in source:
             taken.append(question)
@@ -364,14 +382,14 @@ def choose_within_memory(
 
     while True:
         try:
-            for ranked in search.choose(feed(), check_weight):
+            for found in find(feed()):
                 taken.popleft()
-                yield ranked
+                yield found
             return
         except RuntimeError as error:
             make_room(error)
             for question in taken:
-                question.trunk.restart()
+                question.restart()
             if search.batch_size == 1:
                 taken.popleft()
                 yield None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ..text.lines import one_line
 
 NONE = "none"  # the answer for a name that has no words in the source, and for a text without names
+OPENING, CLOSING = "[", "]"  # the markers of a name
 TERMS = "Terms:"  # what the line of names with their English begins with
 
 
@@ -50,6 +51,8 @@ class TranslationForm:
     terms: tuple[tuple[str, str], ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     drafted: bool = True
+
+    tuned = True
 
     @property
     def head(self) -> str:
@@ -94,6 +97,7 @@ class AlignmentForm:
     names: tuple[str, ...]
     examples: tuple[tuple[str, str, str], ...] = ()
 
+    tuned = True
     max_tokens = 48  # most tokens of an answer
 
     @property
@@ -121,4 +125,75 @@ class AlignmentForm:
         return [(TERMS, f" = {one_line(name)}") for name in self.names]
 
 
-Completion = TranslationForm | AlignmentForm
+@dataclass(frozen=True)
+class LineForm:
+    """Asks for a line of text; the response is the line. No LLM is tuned on it.
+
+    prompt (str): What the line continues.
+    head (str): Examples, as they stand before the prompt.
+    max_tokens (int): Most tokens of the answer.
+    """
+
+    prompt: str
+    head: str = ""
+    max_tokens: int = 512
+
+    tuned = False
+    drafted = False
+
+
+@dataclass(frozen=True)
+class ChoiceForm:
+    """Asks for one of a few answers; the response is JSON, a list of [answer, log-probability], best first.
+    Requests that differ in nothing but the question are computed together. No LLM is tuned on it.
+
+    prefix (str): What all questions about a text begin with.
+    question (str): What follows.
+    choices (Tuple[str, ...]): The answers.
+    head (str): Examples, as they stand before the prompt.
+    """
+
+    prefix: str
+    question: str
+    choices: tuple[str, ...]
+    head: str = ""
+
+    tuned = False
+    max_tokens = 16  # most tokens of an answer
+
+
+@dataclass(frozen=True)
+class PlacementForm:
+    """Asks where in a text a name stands that is marked in its English; the response is JSON, a list of
+    [start, end, log-probability], best first, in characters of the text. Start and end are null for the text
+    without markers. No LLM is tuned on it.
+
+    text (str): The sentence, on one line.
+    language (str): English name of its language.
+    marked, plain (str): The English on one line, with and without markers.
+    examples (Tuple[Tuple[str, str], ...]): English texts with their translations, both with markers.
+    """
+
+    text: str
+    language: str
+    marked: str
+    plain: str
+    examples: tuple[tuple[str, str], ...] = ()
+
+    tuned = False
+
+    @property
+    def head(self) -> str:
+        """RETURNS (str): The examples, as they stand before the prompt."""
+        return "".join(f"{self._prompt(english)} {one_line(marked)}\n\n" for english, marked in self.examples)
+
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """RETURNS (Tuple[str, str]): What is followed by the text with markers, and by the text without."""
+        return self._prompt(self.marked), self._prompt(self.plain)
+
+    def _prompt(self, english: str) -> str:
+        return f"{text_line(english, 'English')}{self.language}:"
+
+
+Completion = TranslationForm | AlignmentForm | LineForm | ChoiceForm | PlacementForm

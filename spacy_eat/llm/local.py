@@ -5,6 +5,7 @@ generates or chooses. An engine knows tokens only.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,11 +14,21 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
-from .answers import possible_answers, scripts
+from .answers import ANSWER_CHARS, edges, possible_answers, scripts
 from .backend import Backend
 from .cache import RequestCache
 from .decoding import Question, TokenTree, split_shared
-from .forms import NONE, AlignmentForm, TranslationForm
+from .forms import (
+    CLOSING,
+    NONE,
+    OPENING,
+    AlignmentForm,
+    ChoiceForm,
+    LineForm,
+    PlacementForm,
+    TranslationForm,
+)
+from .placing import ForcedText, Pair
 from .prompts import Answer, LLMError, Prompt, Response, UnusableAnswer, Usage
 
 PromptStyle = Literal["auto", "chat", "completion"]
@@ -28,6 +39,10 @@ LINE_BREAKS = ("\n", "Ċ", "<0x0A>")  # how tokens spell one: as it is, as a byt
 BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 # Tokens of a translation at most: so many per token of the prompt, and some more.
 LENGTH_RATIO, LENGTH_EXTRA = 2, 16
+# What texts are put behind to be encoded as in the middle of another: the first that does not melt into them.
+ANCHORS = ("。", ":", "a", "1")
+PLACED = 4  # most tokens of a marker
+NO_PATH = "forced decoding finds no path"
 
 
 class Generated(NamedTuple):
@@ -91,6 +106,14 @@ class Engine(Protocol):
         """
         ...
 
+    def place(self, texts: Iterable[ForcedText]) -> Iterator[list[Pair] | None]:
+        """Place markers. See `spacy_eat.llm.placing.place_markers`.
+
+        YIELDS (Optional[List[Pair]]): For each text, in order, its pairs; None for one that the memory does
+            not hold.
+        """
+        ...
+
     def choose(
         self, questions: Iterable[Question], check_weight: float
     ) -> Iterator[list[list[tuple[str, float]]] | None]:
@@ -138,6 +161,8 @@ class Job:
 
 class LocalBackend(Backend):
     """A model in this process. Copies and pickles carry no weights: each process loads its own."""
+
+    forced = True
 
     def __init__(
         self,
@@ -225,7 +250,8 @@ class LocalBackend(Backend):
     def generate(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer a batch of prompts. See `Backend.generate`.
 
-        The response to an `AlignmentForm` is JSON, as it says, except within a dialogue: that is free text.
+        The response to an `AlignmentForm`, a `ChoiceForm` or a `PlacementForm` is JSON, as it says, except
+        within a dialogue: that is free text.
         """
         loaded = self.load()
         with loaded.engine.at_work():
@@ -235,8 +261,17 @@ class LocalBackend(Backend):
         responses: dict[int, Response] = {}
         texts: list[Job] = []
         asked: list[tuple[int, Callable[[], Question]]] = []
+        chosen: dict[tuple[Any, ...], list[tuple[int, Prompt]]] = {}
+        placed: list[tuple[int, Callable[[], ForcedText]]] = []
         for number, prompt in enumerate(prompts):
             try:
+                form = prompt.completion
+                if isinstance(form, PlacementForm):
+                    placed.append((number, loaded.placement(prompt, form)))
+                    continue
+                if isinstance(form, ChoiceForm):
+                    chosen.setdefault(loaded.alike(prompt, form), []).append((number, prompt))
+                    continue
                 job = loaded.job(number, prompt)
             except LLMError as error:
                 responses[number] = error
@@ -250,6 +285,8 @@ class LocalBackend(Backend):
         loaded.draft([text for text in texts if text.form is not None])
         responses.update(loaded.generate(texts))
         responses.update(loaded.choose(asked))
+        responses.update(loaded.decide(list(chosen.values())))
+        responses.update(loaded.place(placed))
         return [responses[number] for number in range(len(prompts))]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -285,10 +322,9 @@ class Loaded:
         RAISES (LLMError): It is too long.
         """
         form = prompt.completion
+        assert not isinstance(form, ChoiceForm | PlacementForm)  # see `alike`, `placement`
         if self.chat:
-            text = self.engine.tokenizer.apply_chat_template(
-                list(prompt.messages), tokenize=False, add_generation_prompt=True, **self.backend.template
-            )
+            text = self._chat(prompt)
             if not isinstance(form, AlignmentForm) or prompt.turns or not prompt.schema:
                 return Job(
                     number, self._tree(text, "", self.backend.max_tokens), self.backend.max_tokens, "chat"
@@ -299,24 +335,30 @@ class Loaded:
         if form is None or prompt.turns:
             tree = self._tree(str(prompt), "", self.backend.max_tokens)
             return Job(number, tree, self.backend.max_tokens, "paragraph")
-        head = "" if self.backend.tuned else form.head
+        head = "" if self.backend.tuned and form.tuned else form.head
         if isinstance(form, AlignmentForm):
             self._tree(head + form.prefix, head, form.max_tokens)
             return lambda: self._question(form, head + form.prefix, form.questions, head)
-        draft = self.backend.draft and form.drafted
-        tree = self._tree(form.draft[0] if draft else head + form.prompt, head, form.max_tokens)
+        if isinstance(form, LineForm) or not (self.backend.draft and form.drafted):
+            draft, tree = None, self._tree(head + form.prompt, head, form.max_tokens)
+        else:
+            draft, tree = form, self._tree(form.draft[0], "", form.max_tokens)
         limit = min(form.max_tokens, LENGTH_RATIO * (len(tree) - tree.computed) + LENGTH_EXTRA)
-        return Job(number, tree, limit, "line", form if draft else None)
+        return Job(number, tree, limit, "line", draft)
 
     def _tree(self, text: str, head: str, limit: int) -> TokenTree:
         """RETURNS (TokenTree): A prompt. The examples that it begins with are computed once for all prompts.
         RAISES (LLMError): It is too long, with an answer of `limit` tokens."""
         (tokens,) = self.encode([text], begin=True)
+        self._check_length(tokens, limit)
+        return TokenTree(tokens, self._head(head, tokens))
+
+    def _check_length(self, tokens: Sequence[int], limit: int) -> None:
+        """RAISES (LLMError): A prompt is too long, with an answer of `limit` tokens."""
         if self.longest is not None and len(tokens) + limit > self.longest:
             raise LLMError(
                 f"a prompt of {len(tokens)} tokens; the model takes {self.longest}", retryable=False
             )
-        return TokenTree(tokens, self._head(head, tokens))
 
     def _head(self, text: str, tokens: Sequence[int]) -> TokenTree | None:
         """RETURNS (Optional[TokenTree]): Examples, if the tokens of a prompt begin with theirs."""
@@ -356,6 +398,110 @@ class Loaded:
             check=check if checks else None,
             vocabulary=self._vocabulary(scripts("".join(words)), tuple(answers.get(NONE, ()))),
         )
+
+    def alike(self, prompt: Prompt, form: ChoiceForm) -> tuple[Any, ...]:
+        """RETURNS (Tuple[Any, ...]): What requests have in common that are computed together.
+        RAISES (LLMError): It is too long."""
+        text = self._chat(prompt) if self.chat else form.head + form.prefix + form.question
+        self._tree(text, "", form.max_tokens)
+        return (text if self.chat else form.head + form.prefix), form.choices
+
+    def _choice(self, prompts: Sequence[Prompt]) -> Question:
+        """RETURNS (Question): Requests for one of the same answers, as the search takes them."""
+        forms = [prompt.completion for prompt in prompts if isinstance(prompt.completion, ChoiceForm)]
+        first = forms[0]
+        if self.chat:
+            head, texts, ends = "", [self._chat(prompt) for prompt in prompts], self.engine.ends[:1]
+            answers = self._continued(list(first.choices))
+        else:
+            head, ends = first.head, []
+            texts = [head + form.prefix + form.question for form in forms]
+            answers = self._continued([f" {choice}\n" for choice in first.choices])
+        trunk, rests = split_shared(self.encode(texts, begin=True))
+        return Question(
+            trunk=TokenTree(trunk, self._head(head, trunk)),
+            names=rests,
+            answers={c: [*ids, *ends] for c, ids in zip(first.choices, answers, strict=True)},
+        )
+
+    def placement(self, prompt: Prompt, form: PlacementForm) -> Callable[[], ForcedText]:
+        """Put a request for the places of markers in the form that the model takes.
+
+        RETURNS (Callable[[], ForcedText]): What is forced.
+        RAISES (LLMError): It is too long, or no name can stand in the text.
+        """
+        starts, ends = edges(form.text)
+        if not starts or not ends:
+            raise LLMError(f"{NO_PATH}: no name can stand in {form.text[:80]!r}", retryable=False)
+        if self.chat:
+            head, prompts = "", [self._chat(prompt), self._chat(prompt, form.marked, form.plain)]
+        else:
+            head, prompts = form.head, [form.head + own for own in form.prompts]
+        marked, plain = self.encode(prompts, begin=True)
+        lead, end = ("", "") if self.chat else (" ", "\n")
+        whole, offsets = self._with_ends(lead + form.text + end)
+        self._check_length(marked, len(whole) + 2 * PLACED)
+
+        def forced() -> ForcedText:
+            text, stop = form.text, self.engine.ends[:1] if self.chat else []
+            spaces = [(lead + text)[: start + len(lead)].endswith(" ") for start in starts]
+            before = [
+                (lead + text)[: start + len(lead) - space]
+                for start, space in zip(starts, spaces, strict=True)
+            ]
+            free, spaced, closing = self._continued([OPENING, f" {OPENING}", CLOSING])
+            after = self._continued([text[at:] + end for at in ends])
+
+            def names(start: int) -> dict[int, list[int]]:
+                reached = [at for at in ends if start < at <= start + ANSWER_CHARS]
+                return dict(zip(reached, self._continued([text[start:at] for at in reached]), strict=True))
+
+            return ForcedText(
+                marked=marked,
+                plain=plain,
+                head=self._head(head, marked),
+                whole=[*whole, *stop],
+                ends=[max(0, at - len(lead)) for at in offsets] + [len(text) + 1] * len(stop),
+                before=dict(zip(starts, self._continued(before), strict=True)),
+                opening={s: spaced if space else free for s, space in zip(starts, spaces, strict=True)},
+                names=names,
+                closing=closing,
+                after={at: [*rest, *stop] for at, rest in zip(ends, after, strict=True)},
+                vocabulary=self._vocabulary(
+                    scripts(text), tuple(sorted({*free, *spaced, *closing, *whole[-1:]}))
+                ),
+            )
+
+        return forced
+
+    def _chat(self, prompt: Prompt, old: str = "", new: str = "") -> str:
+        """RETURNS (str): The messages of a prompt in the chat template, with one text for another."""
+        messages = [
+            {**m, "content": m["content"].replace(old, new) if old else m["content"]} for m in prompt.messages
+        ]
+        text: str = self.engine.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **self.backend.template
+        )
+        return text
+
+    def _continued(self, texts: Sequence[str]) -> list[list[int]]:
+        """RETURNS (List[List[int]]): The tokens of texts that continue another, whose last token stays what
+        it is: some tokenizers begin a text in another way."""
+        return [ids for ids, _ in map(self._with_ends, texts)]
+
+    def _with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """RETURNS (Tuple[List[int], List[int]]): The tokens of a text that continues another, and the
+        character where each ends."""
+        sendable = text.encode("utf-8", "replace").decode("utf-8")
+        for anchor in ANCHORS:
+            (first,) = self.encode([anchor], begin=False)
+            encoding = self.tokens.encode(anchor + sendable, add_special_tokens=False)
+            if encoding.ids[: len(first)] == first:
+                break
+        else:
+            first, anchor, encoding = [], "", self.tokens.encode(sendable, add_special_tokens=False)
+        ends = [end - len(anchor) for _, end in encoding.offsets[len(first) :]]
+        return encoding.ids[len(first) :], ends
 
     def _more(self, text: str) -> list[int]:
         """RETURNS (List[int]): The tokens of a text that continues another."""
@@ -457,6 +603,51 @@ class Loaded:
             spent = sum(len(question.answers[answers[0][0]]) for answers in ranked if answers)
             usage = Usage(requests=1, prompt_tokens=question.size, completion_tokens=spent)
             yield number, Answer(json.dumps(ranked, ensure_ascii=False), usage)
+
+    def decide(self, groups: Sequence[Sequence[tuple[int, Prompt]]]) -> Iterator[tuple[int, Response]]:
+        """YIELDS (Tuple[int, Response]): The number of a prompt and its response. What is in one group is
+        computed together."""
+        questions: list[Question] = []
+
+        def made() -> Iterator[Question]:
+            for group in groups:
+                questions.append(self._choice([prompt for _, prompt in group]))
+                yield questions[-1]
+
+        chosen = self.engine.choose(made(), 0.0)
+        for place, group in enumerate(groups):
+            found, question = next(chosen), questions[place]
+            for i, (number, _) in enumerate(group):
+                if found is None:
+                    yield number, _too_long(question.size)
+                    continue
+                size = question.size if i == 0 else len(question.names[i])
+                usage = Usage(requests=1, prompt_tokens=size, completion_tokens=1)
+                yield number, Answer(json.dumps(found[i], ensure_ascii=False), usage)
+
+    def place(self, asked: Sequence[tuple[int, Callable[[], ForcedText]]]) -> Iterator[tuple[int, Response]]:
+        """YIELDS (Tuple[int, Response]): The number of a prompt and its response."""
+        texts: list[ForcedText] = []
+
+        def made() -> Iterator[ForcedText]:
+            for _, make in asked:
+                texts.append(make())
+                yield texts[-1]
+
+        placed = self.engine.place(made())
+        for number, (place, _) in enumerate(asked):
+            pairs, size = next(placed), len(texts[number].marked) + len(texts[number].whole)
+            if pairs is None:
+                yield place, _too_long(size)
+            elif not any(math.isfinite(pair.logprob) for pair in pairs if pair.start is not None):
+                yield place, LLMError(f"{NO_PATH}: the model holds no place possible", retryable=False)
+            else:
+                usage = Usage(
+                    requests=1,
+                    prompt_tokens=len(texts[number].marked),
+                    completion_tokens=len(texts[number].whole),
+                )
+                yield place, Answer(json.dumps(pairs), usage)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

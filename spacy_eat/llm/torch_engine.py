@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ import numpy as np
 
 from ..weights.adapters import merge_lora
 from ..weights.devices import choose_dtype, torch_threads
-from .decoding import MARGIN, Question, SpanSearch, TokenTree, choose_within_memory, find_loop
+from .decoding import MARGIN, Question, SpanSearch, TokenTree, find_loop, within_memory
 from .local import EngineSettings, Generated, is_out_of_memory
+from .placing import ForcedText, Pair, place_markers
 
 if TYPE_CHECKING:  # takes seconds to import
     import torch
@@ -343,7 +345,7 @@ class Decoder(SpanSearch):
                     going.append(entry)
             live = going
 
-    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
+    def next_logprobs(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
         import torch
 
         if not wanted:
@@ -379,7 +381,7 @@ class PlainSearch(SpanSearch):
         super().__init__(**settings)
         self.model = model
 
-    def _next(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
+    def next_logprobs(self, wanted: Sequence[tuple[Question, int, list[int]]]) -> list[list[float]]:
         import torch
 
         paths = [question.trunk.path(place) for question, place, _ in wanted]
@@ -577,7 +579,13 @@ class TorchEngine:
         self, questions: Iterable[Question], check_weight: float
     ) -> Iterator[list[list[tuple[str, float]]] | None]:
         """See `Engine.choose`."""
-        return choose_within_memory(self.search, questions, check_weight, self.make_room)
+        return within_memory(
+            self.search, partial(self.search.choose, check_weight=check_weight), questions, self.make_room
+        )
+
+    def place(self, texts: Iterable[ForcedText]) -> Iterator[list[Pair] | None]:
+        """See `Engine.place`."""
+        return within_memory(self.search, partial(place_markers, self.search), texts, self.make_room)
 
     def make_room(self, error: RuntimeError) -> None:
         """Make room after an error, or raise it again if it is another one."""

@@ -14,7 +14,17 @@ from spacy_eat.llm.prompts import LLMError, Prompt
 from spacy_eat.weights.gemma import base_files, model_dir
 
 from .test_huggingface import make as make_huggingface
-from .tiny import NAMES, TEXTS, alignments, ask, convert, parse_names, save_model, translations
+from .tiny import (
+    NAMES,
+    TEXTS,
+    alignments,
+    ask,
+    convert,
+    parse_names,
+    placements,
+    save_model,
+    translations,
+)
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="needs the extra 'ctranslate2'")
 torch = pytest.importorskip("torch", reason="converting needs torch")
@@ -65,6 +75,16 @@ def test_answers_are_those_of_torch(tiny: tuple[Path, Path]) -> None:
     assert [(a.usage.prompt_tokens, a.usage.completion_tokens) for a in ours] == [
         (b.usage.prompt_tokens, b.usage.completion_tokens) for b in theirs
     ]
+
+
+def test_places_of_markers_are_those_of_torch(tiny: tuple[Path, Path]) -> None:
+    source, converted = tiny
+    ours = ask(make(converted), placements())
+    theirs = ask(make_huggingface(source, dtype="float32"), placements())
+    for a, b in zip(ours, theirs, strict=True):
+        found, expected = json.loads(a), json.loads(b)
+        assert [pair[:2] for pair in found] == [pair[:2] for pair in expected]
+        assert [pair[2] for pair in found] == pytest.approx([pair[2] for pair in expected], abs=0.01)
 
 
 def test_out_of_memory_means_smaller_batches(

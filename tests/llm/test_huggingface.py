@@ -14,7 +14,17 @@ from spacy_eat.llm.prompts import LLMError, Prompt
 from spacy_eat.llm.tasks.alignment import parse_alignment
 from spacy_eat.llm.torch_engine import Decoder, PlainSearch
 
-from .tiny import NAMES, TEMPLATE, TEXTS, alignments, ask, parse_names, save_model, translations
+from .tiny import (
+    NAMES,
+    TEMPLATE,
+    TEXTS,
+    alignments,
+    ask,
+    parse_names,
+    placements,
+    save_model,
+    translations,
+)
 
 torch = pytest.importorskip("torch", reason="needs the extra 'huggingface'")
 transformers = pytest.importorskip("transformers", reason="needs the extra 'huggingface'")
@@ -51,6 +61,39 @@ def by_hand(folder: Path, text: str, count: int, *, line: bool = False) -> str |
             return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip()
         ids.append(ranked[first])
     return str(tokenizer.decode(ids[start:], skip_special_tokens=True)).strip() if line else None
+
+
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_a_forced_text_has_the_log_probability_that_transformers_gives_it(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """All of it, markers and end too. The random model reads bytes, so that there is one way to spell it."""
+    folder = request.getfixturevalue(f"{kind}_dir")
+    backend = make(folder, dtype="float32")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for prompt in placements():
+        form: Any = prompt.completion
+        if kind == "chat":
+            lead, end = "", "</s>"
+            before = tokenizer.apply_chat_template(
+                list(prompt.messages), tokenize=False, add_generation_prompt=True
+            )
+        else:
+            lead, end = " ", "\n"
+            before = f"<s>{form.head}English: {form.marked}\nChinese:"
+        own = tokenizer(before, add_special_tokens=False)["input_ids"]
+        pairs = json.loads(ask(backend, [prompt])[0])
+        assert len(pairs) > 1
+        for start, stop, logprob in pairs:
+            text = form.text
+            if start is not None:
+                text = f"{text[:start]}[{text[start:stop]}]{text[stop:]}"
+            rest = tokenizer(lead + text + end, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                table = model(torch.tensor([own + rest])).logits[0].log_softmax(-1)
+            total = sum(float(table[len(own) - 1 + i, token]) for i, token in enumerate(rest))
+            assert logprob == pytest.approx(total, abs=0.01)
 
 
 def test_settings_out_of_range() -> None:

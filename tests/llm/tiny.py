@@ -6,7 +6,9 @@ from typing import Any
 
 from spacy_eat.llm.prompts import Prompt
 from spacy_eat.llm.tasks.alignment import make_alignment_task
+from spacy_eat.llm.tasks.markers import make_marker_placement_task
 from spacy_eat.llm.tasks.translation import make_translation_task
+from spacy_eat.types import Span
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
@@ -82,6 +84,13 @@ def alignments(*texts: str) -> list[Prompt]:
     task = make_alignment_task(language="zh")
     english = "Lenovo Group was founded in Beijing."
     return [task.prompt(text, english, NAMES, "zh") for text in texts or TEXTS]
+
+
+def placements(*texts: str) -> list[Prompt]:
+    task = make_marker_placement_task(language="zh")
+    english = "Lenovo Group was founded in Beijing."
+    spans = [Span(english.index(name), english.index(name) + len(name)) for name in NAMES]
+    return [prompt for text in texts or TEXTS for prompt in task.prompts(text, english, spans, "zh")]
 
 
 def parse_names(answer: str) -> list[list[str]]:

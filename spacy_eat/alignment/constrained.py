@@ -1,0 +1,107 @@
+"""`spacy_eat.ConstrainedAligner.v1`: an LLM that is forced to the source places markers in it."""
+
+from collections.abc import Sequence
+
+from ..llm.dispatch import Model, ask, usages
+from ..llm.prompts import LLMError, Response
+from ..llm.tasks.markers import FORCED, MarkerPlacementTask
+from ..types import Failure, Options, Sentence, Span
+from .locate import as_it_stands, verbatim, weigh
+
+# Of the log-probabilities that scores are made from. Fitted on names that nobody labelled, and as many that a
+# text does not have (python -m benchmarks.placement).
+TEMPERATURE = 2.0
+
+
+class ConstrainedAligner:
+    """Has an LLM translate the English, one entity of it in brackets, into the source as it stands: only the
+    places of the brackets are its own. Nothing is tuned, any language model will do, and every answer is a
+    slice of the source. Names that stand there as they are (NHK, iPhone) are not asked for.
+
+    An entity for which there is no path has no place; its record says why. If there is none for any of them,
+    the sentence fails.
+
+    Constrained decoding for label projection, CODEC (Le, Chen, Ritter and Xu, ICLR 2024, arXiv 2402.03131).
+    """
+
+    def __init__(self, task: MarkerPlacementTask, model: Model, *, temperature: float = TEMPERATURE) -> None:
+        """See `make_constrained_aligner`."""
+        self.task = task
+        self.model = model
+        self.temperature = temperature
+
+    def __call__(self, sentences: Sequence[Sentence]) -> list[list[Options] | Failure]:
+        """Find the places of English entities.
+
+        sentences (Sequence[Sentence]): What is asked. Each one's `usage` counts its requests.
+        RETURNS (List[Union[List[Options], Failure]]): For each sentence the options of its entities, in their
+            order.
+        """
+        asked = [unknown(sentence) for sentence in sentences]
+        prompts = [
+            self.task.prompts(s.source.string, s.english.string, list(entities.values()), s.source.lang)
+            for s, entities in zip(sentences, asked, strict=True)
+        ]
+        responses = ask(self.model, prompts)
+        for sentence, usage in zip(sentences, usages(responses), strict=True):
+            sentence.usage.add(usage)
+        return [
+            self._options(sentence, dict(zip(entities, own, strict=True)))
+            for sentence, entities, own in zip(sentences, asked, responses, strict=True)
+        ]
+
+    def _options(self, sentence: Sentence, responses: dict[int, Response]) -> list[Options] | Failure:
+        """RETURNS (Union[List[Options], Failure]): Those of a sentence's entities.
+
+        responses (Dict[int, Response]): By the number of the entity."""
+        options, failures = [], []
+        for i, name in enumerate(sentence.names()):
+            if i not in responses:
+                options.append(as_it_stands(sentence.source, name))
+                continue
+            try:
+                pairs = self.task.read(responses[i])
+            except LLMError as error:
+                failures.append(error)
+                options.append(Options(none=1.0, answers=((str(error), None),)))
+                continue
+            none = next((pair.logprob for pair in pairs if pair.start is None), float("-inf"))
+            found = [
+                (Span(pair.start, pair.end), pair.logprob / self.temperature)
+                for pair in pairs
+                if pair.start is not None and pair.end is not None
+            ]
+            options.append(weigh(sentence.source, name, found, none / self.temperature))
+        lost = [failure for failure in failures if failure.retryable]
+        if lost or (failures and len(failures) == len(responses)):
+            return (lost or failures)[0]
+        return options
+
+
+def unknown(sentence: Sentence) -> dict[int, Span]:
+    """RETURNS (Dict[int, Span]): The entities of a sentence that do not stand in its source as they are, by
+    their number."""
+    names = sentence.names()
+    known = verbatim(sentence.source, names)
+    return {i: entity for i, entity in enumerate(sentence.entities) if names[i] not in known}
+
+
+def make_constrained_aligner(
+    task: MarkerPlacementTask,
+    model: Model,
+    temperature: float = TEMPERATURE,
+) -> ConstrainedAligner:
+    """`spacy_eat.ConstrainedAligner.v1` (misc): an LLM that is forced to the source places markers in it.
+
+    task (MarkerPlacementTask): "spacy_eat.MarkerPlacement.v1", or one with the same methods.
+    model (Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]): An LLM of this package that runs in
+        this process: its log-probabilities are needed.
+    temperature (float): Of the log-probabilities that scores are made from; above 1.0 they are less extreme.
+    RETURNS (ConstrainedAligner): The aligner.
+    RAISES (ValueError): The LLM is behind a server, or a setting is out of its range.
+    """
+    if temperature <= 0.0:
+        raise ValueError(f"temperature = {temperature} is not above 0")
+    if not getattr(model, "forced", False):
+        raise ValueError(f"spacy_eat.ConstrainedAligner.v1 cannot use {type(model).__name__}. {FORCED}")
+    return ConstrainedAligner(task, model, temperature=temperature)
