@@ -14,7 +14,10 @@ from spacy_eat.llm.embedded import make_embedded
 from spacy_eat.llm.local import LocalBackend
 from spacy_eat.llm.prompts import LLMError, Prompt, Response
 from spacy_eat.llm.tasks.alignment import make_alignment_task
+from spacy_eat.llm.tasks.markers import make_marker_placement_task
+from spacy_eat.llm.tasks.naming import WORDS, read_type, type_prompts
 from spacy_eat.llm.tasks.translation import make_translation_task
+from spacy_eat.types import Span
 from spacy_eat.weights.gemma import base_files
 
 from ..weights.test_adapters import write_adapter
@@ -95,6 +98,31 @@ def test_answers_are_words_of_the_source_and_the_best_is_right(model: LocalBacke
     for row, text in ((row, text) for rows, text in ((first, SOURCE), (second, source)) for row in rows):
         assert all(answer in text or answer == "none" for answer in row)
         assert list(row.values()) == sorted(row.values(), reverse=True)
+
+
+@pytest.mark.model
+def test_markers_are_placed_by_a_model_that_was_not_tuned_for_it(model: LocalBackend) -> None:
+    """Few-shot, and the best place of each name is right."""
+    english = "Lenovo Group was founded by Liu Chuanzhi in Beijing in 1984."
+    names = {"Lenovo Group": "联想集团", "Liu Chuanzhi": "柳传志", "Beijing": "北京"}
+    spans = [Span(english.index(name), english.index(name) + len(name)) for name in names]
+    base = make_embedded(adapter=None, dtype="float32")
+    for answer in base.generate(make_marker_placement_task().prompts(SOURCE, english, spans, "zh")):
+        pairs = json.loads(str(answer))
+        assert [pair[2] for pair in pairs] == sorted((pair[2] for pair in pairs), reverse=True)
+        start, end, _ = next(pair for pair in pairs if pair[0] is not None)
+        assert SOURCE[start:end] == names.pop(next(iter(names)))
+
+
+@pytest.mark.model
+def test_types_are_chosen_together_as_alone(model: LocalBackend) -> None:
+    asked = [(name, name) for name in ("联想集团", "柳传志", "北京")]
+    prompts = type_prompts(SOURCE, asked, "zh", WORDS, tokens=False)
+    together = [read_type(answer, WORDS) for answer in model.generate(prompts)]
+    alone = [read_type(model.generate([prompt])[0], WORDS) for prompt in prompts]
+    assert [label for label, _ in together] == [label for label, _ in alone]
+    assert [score for _, score in together] == pytest.approx([score for _, score in alone], abs=1e-4)
+    assert "ORG" in {label for label, _ in together}
 
 
 @pytest.mark.model

@@ -36,6 +36,15 @@ class FewShotExample(TypedDict):
     entities: dict[str, str]
 
 
+class LabelledExample(FewShotExample):
+    """A solved example whose names have labels.
+
+    labels (Dict[str, str]): By English name.
+    """
+
+    labels: dict[str, str]
+
+
 @cache
 def language_name(lang: str) -> str:
     """English name of a language.
@@ -81,7 +90,7 @@ def load_template(name: str, override: str | None = None) -> PromptTemplate:
 
 
 @cache
-def builtin_examples(lang: str) -> list[FewShotExample]:
+def builtin_examples(lang: str) -> list[LabelledExample]:
     """The examples of this package, an empty list where there are none.
 
     lang (str): Language code; there are some for zh and ja.
@@ -89,7 +98,7 @@ def builtin_examples(lang: str) -> list[FewShotExample]:
     if not lang.isalnum():
         return []
     path = Path(__file__).with_name("examples") / f"{lang}.jsonl"
-    return [cast(FewShotExample, row.value) for row in read_jsonl(path)] if path.is_file() else []
+    return [cast(LabelledExample, row.value) for row in read_jsonl(path)] if path.is_file() else []
 
 
 def load_examples(examples: str | Sequence[Any] | None) -> list[FewShotExample] | None:
