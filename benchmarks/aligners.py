@@ -31,6 +31,19 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 WORDS: dict[str, Any] = {"@misc": "spacy_eat.WordAligner.v1"}
 
+# The LLM as it was before it was tuned: of markers it learned nothing.
+BASE: dict[str, Any] = {"@llm_models": "spacy_eat.Embedded.v1", "adapter": None}
+MARKERS: dict[str, dict[str, Any]] = {
+    "constrained decoding": {
+        "@misc": "spacy_eat.ConstrainedAligner.v1",
+        "task": {"@llm_tasks": "spacy_eat.MarkerPlacement.v1"},
+    },
+    "markers": {
+        "@misc": "spacy_eat.MarkerAligner.v1",
+        "task": {"@llm_tasks": "spacy_eat.MarkedTranslation.v1"},
+    },
+}
+
 
 def score(data: Path, limit: int, aligner: dict[str, Any] | None, settings: dict[str, Any]) -> list[object]:
     """RETURNS (List[object]): A row of the table."""
@@ -69,7 +82,7 @@ def main(
     data: The development data.
     limit: Only so many sentences; 0 for all.
     weights: Further weights of the encoder's aligner, a row for each.
-    llm: The LLM's aligner too, the default: slow.
+    llm: The LLM's aligners too, the default among them: slow.
     only: Only rows with this in their name.
     """
     rows: list[tuple[str, dict[str, Any] | None, dict[str, Any]]] = [
@@ -84,6 +97,7 @@ def main(
     rows.append(("word alignment, untrained", WORDS, {}))
     if llm:
         rows.append(("LLM", None, {}))
+        rows += [(name, {**aligner, "model": BASE}, {}) for name, aligner in MARKERS.items()]
     table = [
         (name, *score(data, limit, aligner, settings)) for name, aligner, settings in rows if only in name
     ]

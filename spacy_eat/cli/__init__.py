@@ -8,6 +8,7 @@ from .annotate import annotate_cli
 from .demo import demo_cli
 from .evaluate import evaluate_cli
 from .show import show_cli
+from .translate_train import translate_train_cli
 from .tune import tune_cli
 from .tune_aligner import tune_aligner_cli
 from .visualize import visualize_cli
@@ -26,5 +27,6 @@ app.command("tune", context_settings={"allow_extra_args": True, "ignore_unknown_
 app.command("tune-aligner", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     tune_aligner_cli
 )
+app.command("translate-train")(translate_train_cli)
 app.command("visualize")(visualize_cli)
 spacy_app.add_typer(app)
