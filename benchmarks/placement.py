@@ -81,7 +81,10 @@ def main() -> None:
     task = make_marker_placement_task()
     asked = [questions(lang, args.names) for lang in args.languages]
     found = {
-        temperature: [losses(own, ConstrainedAligner(task, model, temperature=temperature)) for own in asked]
+        temperature: [
+            losses(own, ConstrainedAligner(task, model, temperature=temperature, missing=0.5))
+            for own in asked
+        ]
         for temperature in TEMPERATURES
     }
     everything = {temperature: list(itertools.chain(*own)) for temperature, own in found.items()}

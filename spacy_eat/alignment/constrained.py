@@ -1,5 +1,6 @@
 """`spacy_eat.ConstrainedAligner.v1`: an LLM that is forced to the source places markers in it."""
 
+import math
 from collections.abc import Sequence
 
 from ..llm.dispatch import Model, ask, usages
@@ -8,6 +9,8 @@ from ..llm.tasks.markers import FORCED, MarkerPlacementTask
 from ..types import Failure, Options, Sentence, Span
 from .locate import as_it_stands, verbatim, weigh
 
+# Share of the entities that a source has no words for, as in what the encoder's aligner is trained on.
+MISSING = 0.06
 # Of the log-probabilities that scores are made from. Fitted on names that nobody labelled, and as many that a
 # text does not have (python -m benchmarks.placement).
 TEMPERATURE = 2.0
@@ -24,11 +27,19 @@ class ConstrainedAligner:
     Constrained decoding for label projection, CODEC (Le, Chen, Ritter and Xu, ICLR 2024, arXiv 2402.03131).
     """
 
-    def __init__(self, task: MarkerPlacementTask, model: Model, *, temperature: float = TEMPERATURE) -> None:
+    def __init__(
+        self,
+        task: MarkerPlacementTask,
+        model: Model,
+        *,
+        temperature: float = TEMPERATURE,
+        missing: float = MISSING,
+    ) -> None:
         """See `make_constrained_aligner`."""
         self.task = task
         self.model = model
         self.temperature = temperature
+        self.missing = missing
 
     def __call__(self, sentences: Sequence[Sentence]) -> list[list[Options] | Failure]:
         """Find the places of English entities.
@@ -65,13 +76,14 @@ class ConstrainedAligner:
                 failures.append(error)
                 options.append(Options(none=1.0, answers=((str(error), None),)))
                 continue
-            none = next((pair.logprob for pair in pairs if pair.start is None), float("-inf"))
+            none = next((pair.logprob for pair in pairs if pair.start is None), -math.inf)
             found = [
                 (Span(pair.start, pair.end), pair.logprob / self.temperature)
                 for pair in pairs
                 if pair.start is not None and pair.end is not None
             ]
-            options.append(weigh(sentence.source, name, found, none / self.temperature))
+            none = none / self.temperature + math.log(self.missing / (1 - self.missing))
+            options.append(weigh(sentence.source, name, found, none))
         lost = [failure for failure in failures if failure.retryable]
         if lost or (failures and len(failures) == len(responses)):
             return (lost or failures)[0]
@@ -90,6 +102,7 @@ def make_constrained_aligner(
     task: MarkerPlacementTask,
     model: Model,
     temperature: float = TEMPERATURE,
+    missing: float = MISSING,
 ) -> ConstrainedAligner:
     """`spacy_eat.ConstrainedAligner.v1` (misc): an LLM that is forced to the source places markers in it.
 
@@ -97,11 +110,15 @@ def make_constrained_aligner(
     model (Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]): An LLM of this package that runs in
         this process: its log-probabilities are needed.
     temperature (float): Of the log-probabilities that scores are made from; above 1.0 they are less extreme.
+    missing (float): Share of the entities that a source has no words for, above 0.0 and below 1.0. An LLM
+        likes to forget markers: the lower, the more entities have a place.
     RETURNS (ConstrainedAligner): The aligner.
     RAISES (ValueError): The LLM is behind a server, or a setting is out of its range.
     """
     if temperature <= 0.0:
         raise ValueError(f"temperature = {temperature} is not above 0")
+    if not 0.0 < missing < 1.0:
+        raise ValueError(f"missing = {missing} is not between 0 and 1")
     if not getattr(model, "forced", False):
         raise ValueError(f"spacy_eat.ConstrainedAligner.v1 cannot use {type(model).__name__}. {FORCED}")
-    return ConstrainedAligner(task, model, temperature=temperature)
+    return ConstrainedAligner(task, model, temperature=temperature, missing=missing)

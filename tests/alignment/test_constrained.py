@@ -54,7 +54,7 @@ def test_places_are_weighed_against_each_other_and_against_none():
         Liu_Chuanzhi=[NONE, [5, 8, -35.0]],
     )
     asked = sentence(*FOUNDED, "Liu Chuanzhi", "Beijing")
-    [[person, place]] = align(model, asked, temperature=1.0)
+    [[person, place]] = align(model, asked, temperature=1.0, missing=0.5)
     assert [(asked.source[span], round(span.score, 2)) for span in place.spans] == [
         ("北京", 0.95),
         ("在北京", 0.05),
@@ -62,8 +62,10 @@ def test_places_are_weighed_against_each_other_and_against_none():
     assert place.none < 0.01 and person.none > 0.9
     assert resolve(asked, [person, place]).spans == [None, Span(9, 11, "X")]
     assert asked.usage.requests == 2
-    # Log-probabilities can be softened.
-    [[_, softer]] = align(model, asked, temperature=3.0)
+    # Few names are missing; and log-probabilities can be softened.
+    [[person, _]] = align(model, asked, temperature=1.0, missing=0.001)
+    assert person.none < 0.2
+    [[_, softer]] = align(model, asked, temperature=3.0, missing=0.5)
     assert softer.spans[0].score < 0.8
 
 
@@ -128,6 +130,8 @@ def test_a_server_is_refused_when_the_pipeline_is_made():
 def test_settings_out_of_range():
     with pytest.raises(ValueError, match="temperature = 0"):
         make_constrained_aligner(make_marker_placement_task(), Scripted(), temperature=0)
+    with pytest.raises(ValueError, match="missing = 1"):
+        make_constrained_aligner(make_marker_placement_task(), Scripted(), missing=1)
 
 
 def test_the_task_runs_in_spacy_llms_component():
