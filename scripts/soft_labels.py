@@ -40,7 +40,8 @@ def source(lang: str, tagger: str, *, aligned: bool) -> Language:
     nlp = spacy.blank(lang, config={"nlp": {"tokenizer": CHARACTERS}})
     if aligned:
         nlp.add_pipe("eat_translator")  # all texts bring their English
-    nlp.add_pipe("eat_source_tagger", config={"weights": tagger, "keep_tags": True, "mixed_precision": True})
+    config = {"weights": tagger, "keep_tags": True, "mixed_precision": True, "min_score": 0.0}
+    nlp.add_pipe("eat_source_tagger", config=config)
     if aligned:
         aligner = {
             "source_tagger": None,

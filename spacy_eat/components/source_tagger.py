@@ -37,6 +37,7 @@ EMBEDDED = "embedded"
         "weights": EMBEDDED,
         "spans_key": SPANS_KEY,
         "split_tokens": True,
+        "min_score": 0.5,
         "keep_tags": False,
         "mixed_precision": False,
     },
@@ -48,6 +49,7 @@ def make_source_tagger(
     weights: str,
     spans_key: str | None,
     split_tokens: bool,
+    min_score: float,
     keep_tags: bool,
     mixed_precision: bool,
 ) -> "SourceTagger":
@@ -58,6 +60,7 @@ def make_source_tagger(
         weights=weights,
         spans_key=spans_key,
         split_tokens=split_tokens,
+        min_score=min_score,
         keep_tags=keep_tags,
         mixed_precision=mixed_precision,
     )
@@ -75,6 +78,7 @@ class SourceTagger(Pipe):
         weights: str = EMBEDDED,
         spans_key: str | None = SPANS_KEY,
         split_tokens: bool = True,
+        min_score: float = 0.5,
         keep_tags: bool = False,
         mixed_precision: bool = False,
     ) -> None:
@@ -88,6 +92,8 @@ class SourceTagger(Pipe):
         split_tokens (bool): Whether a token is split where a name begins or ends in it, in languages with
             spaces that write affixes together with names: 서울에서, "in Seoul" (`suffixes` and `prefixes` in
             `spacy_eat/languages`). In others, and without it, names are made of whole tokens.
+        min_score (float): Entities that are less likely than this, 0.0 to 1.0, are in the span group, for
+            others to combine, and not in `doc.ents`. 0.5: rather right than wrong.
         keep_tags (bool): Whether `doc.user_data["eat_tags"]` gets how likely each tag is of each piece of the
             encoder (`spacy_eat.tags`), for students to learn from.
         mixed_precision (bool): Run in fp16 on a GPU, in bf16 on a CPU that has instructions for it: nearly
@@ -97,7 +103,10 @@ class SourceTagger(Pipe):
         self.name = name
         self.weights = weights
         self.spans_key = spans_key
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"`min_score` of '{name}' is between 0.0 and 1.0, not {min_score}")
         self.split_tokens = split_tokens
+        self.min_score = min_score
         self.keep_tags = keep_tags
         self.mixed_precision = mixed_precision
         self._classifier: TokenClassifier | None = None
@@ -164,7 +173,7 @@ class SourceTagger(Pipe):
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of a doc, and the span group. Entities that are there already stay."""
-        self.classifier.set_annotations([doc], self._predict([doc]))
+        self.classifier.set_annotations([doc], self._predict([doc]), self.min_score)
         return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -177,7 +186,7 @@ class SourceTagger(Pipe):
         handle = self.get_error_handler()
         for docs in minibatch(stream, batch_size):
             try:
-                self.classifier.set_annotations(docs, self._predict(docs))
+                self.classifier.set_annotations(docs, self._predict(docs), self.min_score)
             except Exception as error:
                 handle(self.name, self, docs, error)
             else:

@@ -387,16 +387,21 @@ class TokenClassifier(TrainablePipe):
         by_piece = TagProbabilities(pieces.starts, pieces.ends, probabilities, self.tags)
         return Tagged(found, certainty, starts[first < starts].tolist(), by_piece)
 
-    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged]) -> None:
+    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged], min_score: float = 0.0) -> None:
         """Set `doc.ents`, and the span group if there is to be one. Entities that are there already stay.
 
         docs (Iterable[Doc]): The docs.
         found (Iterable[Tagged]): What `predict` returned.
+        min_score (float): Less likely ones are in the span group alone.
         """
         for doc, doc_found in zip(docs, found, strict=True):
             spans = self.set_spans(doc, doc_found)
             taken = {token.i for ent in doc.ents for token in ent}
-            free = [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
+            free = [
+                span
+                for span, entity in zip(spans, doc_found.entities, strict=True)
+                if entity.score >= min_score and taken.isdisjoint(range(span.start, span.end))
+            ]
             doc.set_ents([*doc.ents, *free], default="outside")
 
     def set_spans(self, doc: Doc, found: Tagged) -> list[Span]:

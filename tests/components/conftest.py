@@ -28,8 +28,8 @@ def weights(tmp_path_factory):
         for other, row in enumerate(model.bert.embeddings.word_embeddings.weight.data):
             row[tag] = float(other == len(SPECIAL) + pieces.index(piece))
     for tag in range(3):
-        model.classifier.weight.data[tag, tag] = 1.0
-    model.classifier.bias.data[0] = 0.5
+        model.classifier.weight.data[tag, tag] = 3.0
+    model.classifier.bias.data[0] = 1.5
     model.save_pretrained(folder)
     nlp = spacy.blank("zh")
     nlp.add_pipe("eat_token_classifier", name="tagger", config={"encoder": str(folder), "pooling": "mean"})

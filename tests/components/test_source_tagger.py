@@ -22,7 +22,7 @@ def test_finds_entities_with_scores_on_any_tokenizer(lang, weights):
     group = doc.spans[SPANS_KEY]
     assert [span.text for span in group] == ["京都"]
     assert group.attrs["scores"].shape == (1,)
-    assert 0.4 < group.attrs["scores"][0] < 1
+    assert 0.5 < group.attrs["scores"][0] < 1
     assert nlp.get_pipe("eat_source_tagger").labels == ("LOC",)
 
 
@@ -36,6 +36,17 @@ def test_tokens_are_split_where_affixes_are_written_together_with_names(split, e
         assert [span.text for span in doc.spans[SPANS_KEY]] == expected
         assert doc.text == "a 京都b c"
         assert len(doc) == (4 if split else 3)
+
+
+@pytest.mark.parametrize("min_score", [0.0, 1.0])
+def test_what_is_less_likely_is_in_the_group_alone(min_score, weights):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("eat_source_tagger", config={"weights": weights, "min_score": min_score})
+    for doc in (nlp("a 京都 b"), *nlp.pipe(["a 京都 b"])):
+        assert [span.text for span in doc.spans[SPANS_KEY]] == ["京都"]
+        assert len(doc.ents) == (min_score == 0.0)
+    with pytest.raises(ValueError, match=r"`min_score` of 'other' is between 0\.0 and 1\.0, not 2"):
+        nlp.add_pipe("eat_source_tagger", name="other", config={"weights": weights, "min_score": 2})
 
 
 def test_a_document_keeps_scores_through_bytes(weights):
