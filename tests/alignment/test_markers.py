@@ -116,6 +116,8 @@ def test_the_form_for_base_models_has_solved_examples():
     for line in ("English: [1 Zhang Yimou] was born in [2 Xi'an]", "Chinese: [1 张艺谋]1950年出生于[2 西安]"):
         assert line in form.head
     assert "Zhang Yimou" not in prompt
+    [prompt] = make_marked_translation_task().prompts("", "He left.", [], "zh")
+    assert "Zhang Yimou was born" in prompt.completion.head and "[" not in prompt.completion.head
 
 
 def test_settings_out_of_range():

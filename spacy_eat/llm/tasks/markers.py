@@ -176,10 +176,12 @@ class MarkedTranslationTask(MarkerTask):
             text=one_line(text),
             examples=marked_examples(self.examples or (), numbered=True),
         )
-        head = "".join(
-            f"{text_line(there, 'English')}{language}: {here}\n\n"
-            for there, here in self._solved(lang, numbered=True)
-        )
+        if entities:
+            solved = self._solved(lang, numbered=True)
+        else:  # examples with markers would have the LLM make some up
+            examples = builtin_examples(lang) if self.examples is None else self.examples
+            solved = tuple((one_line(example["english"]), one_line(example["text"])) for example in examples)
+        head = "".join(f"{text_line(there, 'English')}{language}: {here}\n\n" for there, here in solved)
         form = LineForm(
             f"{text_line(asked, 'English')}{language}:", head, max_tokens=min(512, 32 + 2 * len(asked))
         )
