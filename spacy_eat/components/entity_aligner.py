@@ -1,6 +1,5 @@
 """The `eat_entity_aligner` component: entities of the English become `doc.ents`."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -28,6 +27,7 @@ from ..types import Aligner, Combiner, Failure, Options, Sentence, SentenceRecor
 from .failures import OnError, tell, warn_once
 from .fusion import fuse
 from .placement import OffBoundary, place
+from .roles import fault, in_batch, misplaced
 from .source_tagger import SPANS_KEY, SourceTagger
 
 DEFAULT_CONFIG = """
@@ -315,7 +315,7 @@ class EatEntityAligner(Pipe):
     def _tag(self, jobs: Sequence[_Job]) -> list[tuple[_Job, Sentence]]:
         """The sentences with the entities of their English, less those where that failed."""
         tagged = []
-        found = _in_batch(self.tagger, [job.english for job in jobs])
+        found = in_batch(self.tagger, [job.english for job in jobs])
         for job, entities in zip(jobs, found, strict=True):
             if not isinstance(entities, Failure):
                 entities = self._check_entities(job.english, entities)
@@ -327,16 +327,16 @@ class EatEntityAligner(Pipe):
 
     def _check_entities(self, english: Text, entities: Sequence[Span]) -> Sequence[Span] | Failure:
         """What the tagger gave for a text, or what is wrong with it."""
-        if fault := _misplaced(entities, english, self.tagger):
-            return fault
+        if wrong := misplaced(entities, len(english.string), self.tagger):
+            return wrong
         if any(after.start_char < before.start_char for before, after in pairwise(entities)):
-            return _fault(self.tagger, "gave spans that are not in the order of the text")
+            return fault(self.tagger, "gave spans that are not in the order of the text")
         return entities
 
     def _find_options(self, tagged: Sequence[tuple[_Job, Sentence]]) -> list[Sequence[Options] | Failure]:
         """For each sentence the options of its entities. Sentences without any are not asked for."""
         asked = [sentence for _, sentence in tagged if sentence.entities]
-        answers = iter(_in_batch(self.aligner, asked))
+        answers = iter(in_batch(self.aligner, asked))
         return [
             self._check_options(sentence, next(answers)) if sentence.entities else []
             for _, sentence in tagged
@@ -349,33 +349,6 @@ class EatEntityAligner(Pipe):
         if isinstance(options, Failure):
             return options
         if len(options) != len(sentence.entities):
-            return _fault(self.aligner, f"gave {len(options)} for {len(sentence.entities)} entities")
+            return fault(self.aligner, f"gave {len(options)} for {len(sentence.entities)} entities")
         places = [span for one in options for span in one.spans]
-        return _misplaced(places, sentence.source, self.aligner) or options
-
-
-def _in_batch(role: Any, items: Sequence[Any]) -> Sequence[Any]:
-    """What a tagger or aligner gives, one result for each item: where it fails as a whole, they all do."""
-    if not items:
-        return []
-    try:
-        results = role(items)
-    except Exception as error:
-        return [Failure(f"{type(error).__name__}: {error}")] * len(items)
-    if len(results) != len(items):
-        return [_fault(role, f"gave {len(results)} results for {len(items)} sentences")] * len(items)
-    return results
-
-
-def _misplaced(spans: Sequence[Span], text: Text, role: Any) -> Failure | None:
-    """What is wrong with spans of a text, None if they can be what they say they are."""
-    for span in spans:
-        if not 0 <= span.start_char < span.end_char <= len(text.string):
-            return _fault(role, f"gave {span.place} in a text of {len(text.string)} characters")
-        if math.isnan(span.score) or not 0.0 <= span.score <= 1.0:
-            return _fault(role, f"gave the score {span.score} at {span.place}; scores are between 0 and 1")
-    return None
-
-
-def _fault(role: Any, what: str) -> Failure:
-    return Failure(f"{type(role).__module__}.{type(role).__qualname__} {what}", retryable=False)
+        return misplaced(places, len(sentence.source.string), self.aligner) or options

@@ -9,6 +9,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 
 from ..languages import load
 from ..types import EntityRecord
+from ..types import Span as Place
 
 OffBoundary = Literal["split", "expand", "group", "drop"]
 
@@ -40,37 +41,56 @@ def place(
     overwrite_ents (bool): Whether they replace overlapping `doc.ents`.
     ents (bool): Whether `doc.ents` is set at all.
     """
+    aligned = [
+        Place(*_offsets(entity), entity["label"], entity["score"])
+        for entity in entities
+        if entity["start_char"] is not None
+    ]
+    candidates, counts = set_group(doc, aligned, spans_key, off_boundary)
+    if ents:
+        _, counts["overlapping"] = set_ents(doc, candidates, overwrite_ents)
+    doc._.eat["counts"] = {name: count for name, count in counts.items() if count}
+
+
+def set_group(
+    doc: Doc, places: Sequence[Place], spans_key: str, off_boundary: OffBoundary = "split"
+) -> tuple[list[tuple[float, Span]], Counter[str]]:
+    """Set a span group with its scores, in place of one of that name.
+
+    doc (Doc): The doc.
+    places (Sequence[types.Span]): Places of its text.
+    spans_key, off_boundary: See `place`.
+    RETURNS (Tuple[List[Tuple[float, Span]], Counter[str]]): Scores and spans that may become entities; and
+        how many tokens were "split", and spans "expanded", "grouped" or "dropped".
+    """
     counts: Counter[str] = Counter()
-    aligned = [entity for entity in entities if entity["start_char"] is not None]
     if off_boundary == "split":
-        cuts = {offset for entity in aligned for offset in _offsets(entity)}
-        counts["split"] = split_tokens(doc, cuts)
+        counts["split"] = split_tokens(doc, {offset for found in places for offset in found.place})
     group: list[tuple[Span, float]] = []
     candidates: list[tuple[float, Span]] = []
-    for entity in aligned:
-        start, end = _offsets(entity)
-        span = doc.char_span(start, end, label=entity["label"])
+    for found in places:
+        span = doc.char_span(*found.place, label=found.label)
         if span is not None:
-            candidates.append((entity["score"], span))
+            candidates.append((found.score, span))
         elif off_boundary == "drop":
             counts["dropped"] += 1
             continue
         else:
-            span = doc.char_span(start, end, label=entity["label"], alignment_mode="expand")
+            span = doc.char_span(*found.place, label=found.label, alignment_mode="expand")
             if span is None:  # off the text: cannot be, but a record may come from anywhere
                 counts["dropped"] += 1
                 continue
             counts["grouped" if off_boundary == "group" else "expanded"] += 1
             if off_boundary != "group":
-                candidates.append((entity["score"], span))
-        group.append((span, entity["score"]))
-    scores = [score for _, score in group]
+                candidates.append((found.score, span))
+        group.append((span, found.score))
     doc.spans[spans_key] = SpanGroup(
-        doc, name=spans_key, attrs={"scores": scores}, spans=[span for span, _ in group]
+        doc,
+        name=spans_key,
+        attrs={"scores": [score for _, score in group]},
+        spans=[span for span, _ in group],
     )
-    if ents:
-        _, counts["overlapping"] = set_ents(doc, candidates, overwrite_ents)
-    doc._.eat["counts"] = {name: count for name, count in counts.items() if count}
+    return candidates, counts
 
 
 def _offsets(entity: EntityRecord) -> tuple[int, int]:

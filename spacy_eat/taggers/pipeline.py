@@ -106,7 +106,7 @@ class EnglishPipeline:
 
     def _tag(self, texts: Sequence[str]) -> list[list[_Entity]]:
         """The entities of each text."""
-        with self._device():
+        with on_device(self.gpu_id):
             return [_entities(doc) for doc in self.nlp.pipe(texts, batch_size=self.batch_size)]
 
     @cached_property
@@ -141,7 +141,7 @@ class EnglishPipeline:
     def nlp(self) -> Language:
         """The pipeline. The first access loads it."""
         if self._nlp is None:
-            with self._device():
+            with on_device(self.gpu_id):
                 self._nlp = self._load()
         return self._nlp
 
@@ -191,20 +191,25 @@ class EnglishPipeline:
                 f"{', '.join(unknown)}. It sets: {', '.join(sorted(labels))}."
             )
 
-    @contextmanager
-    def _device(self) -> Iterator[None]:
-        """Run on the GPU, and leave the source pipeline where it is."""
-        if self.gpu_id < 0:
-            yield
-            return
-        if not has_gpu:
-            raise ValueError(
-                f"`tagger.gpu_id` is {self.gpu_id}, but no GPU can be used. Install spaCy with its GPU "
-                'extra (`pip install "spacy[cuda12x]"`), or set it to -1 for the CPU.'
-            )
-        with use_ops("cupy"):
-            set_active_gpu(self.gpu_id)
-            yield
+
+@contextmanager
+def on_device(gpu_id: int) -> Iterator[None]:
+    """Run on a GPU, and leave all other pipelines where they are.
+
+    gpu_id (int): Its number, -1 for the CPU.
+    RAISES (ValueError): If there is none.
+    """
+    if gpu_id < 0:
+        yield
+        return
+    if not has_gpu:
+        raise ValueError(
+            f"`tagger.gpu_id` is {gpu_id}, but no GPU can be used. Install spaCy with its GPU "
+            'extra (`pip install "spacy[cuda12x]"`), or set it to -1 for the CPU.'
+        )
+    with use_ops("cupy"):
+        set_active_gpu(gpu_id)
+        yield
 
 
 def _entities(doc: Doc) -> list[_Entity]:
