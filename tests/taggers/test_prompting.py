@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from spacy.util import load_config, load_model_from_config
 from spacy_llm.registry import registry
 
 from spacy_eat.llm.prompts import Answer, LLMError
@@ -215,3 +216,14 @@ def test_other_labels():
 def test_settings_out_of_range():
     with pytest.raises(ValueError, match="score = 2"):
         make_task_tagger(ner(), Scripted(by_token), score=2)
+
+
+@pytest.mark.parametrize("lang", ["zh", "ja"])
+@pytest.mark.parametrize(
+    ("name", "tagger"),
+    [("llm_task", TaskTagger), ("llm_tokens", TokenTagger), ("llm_two_steps", TwoStepTagger)],
+)
+def test_configs_load_as_they_are(lang, name, tagger, request):
+    path = request.config.rootpath / "configs" / "strategies" / f"{lang}_{name}.cfg"
+    nlp = load_model_from_config(load_config(path), auto_fill=True)
+    assert isinstance(nlp.get_pipe(name).tagger, tagger) and set(nlp.get_pipe(name).labels) == set(WORDS)
