@@ -1,0 +1,104 @@
+"""`spacy_eat.CascadeAligner.v1`: the cheapest aligner first, the next for what it is not certain of."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..types import Aligner, Failure, Options, Sentence
+from .locate import as_it_stands, verbatim
+
+
+class CascadeAligner:
+    """Takes names that stand in the source as they are (NHK, iPhone) from there, and asks aligners for the
+    others, one after another: each for the entities that none before it is certain of. So an LLM is asked
+    about a few names only, and not at all about most sentences.
+
+    After Varshney and Baral, Model Cascading (EMNLP 2022).
+    """
+
+    def __init__(self, aligners: Sequence[Aligner], *, min_score: float = 0.5) -> None:
+        """See `make_cascade_aligner`."""
+        self.aligners = tuple(aligners)
+        self.min_score = min_score
+
+    @property
+    def model(self) -> Any:
+        """RETURNS (Any): The model of the last aligner that has one, which tells what was spent."""
+        models = [getattr(aligner, "model", None) for aligner in self.aligners]
+        return next((model for model in reversed(models) if model is not None), None)
+
+    def __call__(self, sentences: Sequence[Sentence]) -> list[list[Options] | Failure]:
+        """Find the places of English entities.
+
+        sentences (Sequence[Sentence]): What is asked. Each one's `usage` counts its requests.
+        RETURNS (List[Union[List[Options], Failure]]): For each sentence the options of its entities, in
+            their order. A failure where the last aligner that was asked failed.
+        """
+        found = [_copies(sentence) for sentence in sentences]
+        failures: list[Failure | None] = [None] * len(sentences)
+        for aligner in self.aligners:
+            asked = [
+                (i, open_)
+                for i, options in enumerate(found)
+                if (open_ := [k for k, one in enumerate(options) if _certainty(one) < self.min_score])
+            ]
+            if not asked:
+                break
+            parts = [
+                replace(sentences[i], entities=[sentences[i].entities[k] for k in open_])
+                for i, open_ in asked
+            ]
+            for (i, open_), answer in zip(asked, aligner(parts), strict=True):
+                if not isinstance(answer, Failure) and len(answer) != len(open_):
+                    answer = _miscounted(aligner, len(answer), len(open_))
+                failures[i] = answer if isinstance(answer, Failure) else None
+                if isinstance(answer, Failure):
+                    continue
+                for k, options in zip(open_, answer, strict=True):
+                    found[i][k] = max(found[i][k] or options, options, key=_certainty)
+        return [
+            failure or [options or Options() for options in row]
+            for failure, row in zip(failures, found, strict=True)
+        ]
+
+
+def _copies(sentence: Sentence) -> list[Options | None]:
+    """RETURNS (List[Optional[Options]]): For each entity its places, if its English stands in the source."""
+    names = sentence.names()
+    known = verbatim(sentence.source, names)
+    return [as_it_stands(sentence.source, name) if name in known else None for name in names]
+
+
+def _miscounted(aligner: Aligner, given: int, asked: int) -> Failure:
+    """RETURNS (Failure): Names an aligner that did not answer for each entity."""
+    kind = type(aligner)
+    problem = f"{kind.__module__}.{kind.__qualname__} gave {given} for {asked} entities"
+    return Failure(problem, retryable=False)
+
+
+def _certainty(options: Options | None) -> float:
+    """RETURNS (float): Probability of the best answer: a place, or that there is none."""
+    if options is None:
+        return -1.0
+    return max([options.none, *(span.score for span in options.spans)])
+
+
+def make_cascade_aligner(*aligners: Aligner, min_score: float = 0.5) -> CascadeAligner:
+    """`spacy_eat.CascadeAligner.v1` (misc): the cheapest aligner first, the next for what is uncertain.
+
+    *aligners (Aligner): The aligners in the order in which they are asked, in a config file one section
+        `[….aligner.*.name]` each. Their scores must be comparable: those of `spacy_eat.EncoderAligner.v1` and
+        `spacy_eat.LLMAligner.v1` are calibrated.
+    min_score (float): An answer at least this probable (0.0 to 1.0), that there is none included, is taken.
+        Else the next aligner is asked, and the more probable answer is taken. 0.5 is where answers become
+        more often right than wrong; above 1.0 asks all aligners always.
+    RETURNS (CascadeAligner): The aligner.
+    RAISES (ValueError): There are no aligners, or the setting is below 0.
+    """
+    if not aligners:
+        raise ValueError(
+            "spacy_eat.CascadeAligner.v1 has no aligners: name them in sections [….aligner.*.encoder]"
+        )
+    if not min_score >= 0.0:
+        raise ValueError(f"min_score = {min_score} is below 0")
+    return CascadeAligner(aligners, min_score=min_score)
