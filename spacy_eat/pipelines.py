@@ -1,6 +1,7 @@
 """Pipelines by whatever name people have for them, and what they have spent."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import spacy
 from spacy import util
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training.initialize import get_sourced_components
 
 from . import languages
@@ -77,6 +79,30 @@ def blank(lang: str) -> Language:
         stacklevel=2,
     )
     return spacy.blank(lang, config={"nlp": {"tokenizer": {"@tokenizers": tokenizer}}})
+
+
+def pipe_each(nlp: Language, texts: Sequence[str | Doc], *, batch_size: int) -> list[Doc | Exception]:
+    """Annotate texts together; where that fails, because a component cannot stand one of them, one by one.
+
+    nlp (Language): Any pipeline.
+    texts (Sequence[Union[str, Doc]]): Texts or docs.
+    batch_size (int): Docs that go through a component together.
+    RETURNS (List[Union[Doc, Exception]]): For each text its doc, or why it has none.
+    """
+    try:
+        docs: list[Doc | Exception] = list(nlp.pipe(texts, batch_size=batch_size))
+        if len(docs) == len(texts):  # an error handler may leave some out
+            return docs
+    except Exception:
+        pass
+    return [_doc_or_error(nlp, text) for text in texts]
+
+
+def _doc_or_error(nlp: Language, text: str | Doc) -> Doc | Exception:
+    try:
+        return nlp(text)
+    except Exception as error:
+        return error
 
 
 def usage_of(nlp: Language) -> dict[str, float]:

@@ -191,7 +191,8 @@ class Combiner(Protocol):
 #              simplified script, spacing, middle dots, brackets, glosses)
 #   fuzzy      a slice of the source is similar to it, above the threshold
 #   unaligned  no slice of the source was accepted; the entity has no span
-AlignmentStatus = Literal["exact", "variant", "fuzzy", "unaligned"]
+#   manual     a person has set it
+AlignmentStatus = Literal["exact", "variant", "fuzzy", "unaligned", "manual"]
 
 # What happened to a sentence:
 #   pending     not translated yet

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from spacy.tokens import Doc
 from spacy.util import import_file
 
-from ..pipelines import load_pipeline, usage_of
+from ..pipelines import load_pipeline, pipe_each, usage_of
 from ..records import install_extensions, sentences_of, set_translation
 from .journal import Result
 from .records import Record, pack, unpack
@@ -79,17 +79,12 @@ class Annotator:
                     docs[record.number] = self._make_doc(record)
                 except Exception as error:  # whatever the tokenizer does not like
                     errors[record.number] = _describe(error)
-        try:
-            docs = dict(
-                zip(docs, self.nlp.pipe(docs.values(), batch_size=self.settings.batch_size), strict=True)
-            )
-        except Exception:  # a component that lets one doc break its batch: try them one by one
-            for number, doc in list(docs.items()):
-                try:
-                    docs[number] = self.nlp(doc)
-                except Exception as error:
-                    errors[number] = _describe(error)
-        for number, doc in docs.items():
+        annotated = pipe_each(self.nlp, list(docs.values()), batch_size=self.settings.batch_size)
+        for number, doc in zip(list(docs), annotated, strict=True):
+            if isinstance(doc, Exception):
+                errors[number] = _describe(doc)
+                continue
+            docs[number] = doc
             failed = [s["error"] or s["status"] for s in sentences_of(doc) if s["status"] == "failed"]
             if failed:
                 errors.setdefault(number, "; ".join(dict.fromkeys(failed)))

@@ -7,6 +7,7 @@ from ._errors import no_colours_in_files
 from .annotate import annotate_cli
 from .demo import demo_cli
 from .evaluate import evaluate_cli
+from .serve import serve_cli
 from .show import show_cli
 from .translate_train import translate_train_cli
 from .tune import tune_cli
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_cli)
 app.command("show")(show_cli)
+app.command("serve")(serve_cli)
 app.command("annotate")(annotate_cli)
 app.command("evaluate")(evaluate_cli)
 # as in spaCy's own commands: --section.name overrides a setting of the config

@@ -10,6 +10,7 @@ _TERMINATORS = frozenset("。！？!?．｡…‼⁇⁈⁉؟۔।")
 _CLOSERS = dict(zip("「『（(【［[《〈〔“‘｢", "」』）)】］]》〉〕”’｣", strict=True))
 _CLOSING = frozenset(_CLOSERS.values()) | frozenset("\"'〞")
 _CLAUSES = frozenset("；;：:，,、､،")
+_MOST_DOTS = 64  # how far is looked for what follows dots
 
 
 def split_doc(doc: Doc, *, max_length: int = 256) -> list[tuple[int, int]]:
@@ -64,15 +65,18 @@ def _at_terminators(
     text: str, start: int, end: int, short: frozenset[str], *, within_brackets: bool
 ) -> Iterator[tuple[int, int]]:
     begin = position = start
-    waiting: list[str] = []
+    depth = 0
+    waiting: dict[str, int] = {}  # closing brackets that are waited for, with the depth of the outermost
     while position < end:
         char = text[position]
         if not within_brackets and char in _CLOSERS:
-            waiting.append(_CLOSERS[char])
-        elif waiting and char in waiting:
-            del waiting[waiting.index(char) :]
+            waiting.setdefault(_CLOSERS[char], depth)
+            depth += 1
+        elif char in waiting:
+            depth = waiting[char]
+            waiting = {closer: outermost for closer, outermost in waiting.items() if outermost < depth}
         position += 1
-        if waiting or not _ends_sentence(text, position - 1, end, short):
+        if depth or not _ends_sentence(text, position - 1, end, short):
             continue
         while position < end and (
             text[position] in _TERMINATORS or text[position] in _CLOSING or text[position] == "."
@@ -87,7 +91,7 @@ def _at_terminators(
 def _ends_sentence(text: str, position: int, end: int, short: frozenset[str]) -> bool:
     char = text[position]
     if char == "…":  # dots that a word or a comma follows are a pause, not an end
-        rest = text[position:end].lstrip("….")[:1]
+        rest = text[position : min(end, position + _MOST_DOTS)].lstrip("….")[:1]
         return not rest or rest in _TERMINATORS | _CLOSING or rest.isspace()
     if char in _TERMINATORS:
         return True
