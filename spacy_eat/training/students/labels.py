@@ -43,7 +43,7 @@ def make_pseudo_labels(
     dev_share: float = 0.1,
     min_weight: float = 0.5,
     max_unaligned: float = 0.0,
-    weight: Weight = score_weight,
+    weight: Weight | None = None,
     limit: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
     """`spacy_eat.PseudoLabels.v1` (readers): the output of `python -m spacy eat annotate`.
@@ -56,7 +56,7 @@ def make_pseudo_labels(
     min_weight (float): Labels of at least this weight are learnt; the tokens of the others are missing.
     max_unaligned (float): In a sentence of whose English names a larger share has no place in the source,
         all tokens without a label are missing: the names are somewhere among them.
-    weight (Callable[[Span], float]): How far a label is trusted, see `score_weight`.
+    weight (Optional[Callable[[Span], float]]): How far a label is trusted; None for `score_weight`.
     limit (int): Most texts; 0 for all.
     RETURNS (Callable[[Language], Iterator[Example]]): The reader.
     RAISES (ValueError): If there is no path.
@@ -70,7 +70,7 @@ def make_pseudo_labels(
             chain.from_iterable(read_docs(Path(path), nlp.vocab) for path in paths),
             min_weight=min_weight,
             max_unaligned=max_unaligned,
-            weight=weight,
+            weight=weight or score_weight,
         )
         chosen = (r for r in records if part == "all" or (part == "dev") == held_out(r.text, dev_share))
         for n, example in enumerate(to_examples(chosen, nlp), 1):

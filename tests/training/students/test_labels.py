@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import spacy
 from spacy.tokens import DocBin
+from thinc.api import Config
 
 from spacy_eat.corpora import CorpusError, read_docs, to_examples
 from spacy_eat.records import install_extensions
@@ -147,3 +148,9 @@ def test_reader_names_what_is_wrong(tmp_path):
     (tmp_path / "a.spacy").write_bytes(b"nothing")
     with pytest.raises(CorpusError, match=r"a\.spacy: not a DocBin"):
         list(read_docs(tmp_path, spacy.blank("zh").vocab))
+
+
+def test_a_config_may_leave_out_the_weight():
+    reader = Config({"train": {"@readers": "spacy_eat.PseudoLabels.v1", "path": "pseudo.spacy"}})
+    filled = spacy.registry.fill(reader)
+    assert Config().from_str(filled.to_str())["train"]["weight"] is None
