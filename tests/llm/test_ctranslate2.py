@@ -80,7 +80,7 @@ def test_answers_are_those_of_torch(tiny: tuple[Path, Path]) -> None:
 def test_places_of_markers_are_those_of_torch(tiny: tuple[Path, Path]) -> None:
     source, converted = tiny
     ours = ask(make(converted), placements())
-    theirs = ask(make_huggingface(source, dtype="float32"), placements())
+    theirs = ask(make_huggingface(source), placements())
     for a, b in zip(ours, theirs, strict=True):
         found, expected = json.loads(a), json.loads(b)
         assert [pair[:2] for pair in found] == [pair[:2] for pair in expected]

@@ -177,7 +177,8 @@ def test_choices_are_the_same_in_any_batch(sets, width):
     for one, other, answers in zip(single, many, sets, strict=True):
         for ranked, again in zip(one, other, strict=True):
             assert [a for a, _ in ranked] == [a for a, _ in again]
-            assert [s for _, s in ranked] == [s for _, s in again]
+            # Some processors round by the size of a batch.
+            assert [s for _, s in ranked] == pytest.approx([s for _, s in again], abs=1e-4)
             assert 1 <= len(ranked) <= width
             assert {a for a, _ in ranked} <= set(answers)
 
