@@ -82,8 +82,9 @@ def take(chromium: Any, page: str, name: str, *, scheme: str = "light", height: 
         )
         tab.goto(path.as_uri())
         PICTURES.mkdir(parents=True, exist_ok=True)
-        last = tab.locator(".eat-doc").last.bounding_box() or {}
-        height = height or round(last["y"] + last["height"] + MARGIN)
+        if height is None:
+            last = tab.locator(".eat-doc").last.bounding_box()
+            height = round(last["y"] + last["height"] + MARGIN)
         clip = {"x": 0, "y": 0, "width": WIDTH, "height": height}
         tab.screenshot(path=PICTURES / name, full_page=True, clip=clip)
     print(PICTURES / name)
