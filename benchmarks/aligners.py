@@ -30,6 +30,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "encoder, no repeats": {"mentions": "aligned"},
 }
 WORDS: dict[str, Any] = {"@misc": "spacy_eat.WordAligner.v1"}
+LEXICON: dict[str, Any] = {"@misc": "spacy_eat.LexiconAligner.v1"}
 
 # The LLM as it was before it was tuned: of markers it learned nothing.
 BASE: dict[str, Any] = {"@llm_models": "spacy_eat.Embedded.v1", "adapter": None}
@@ -95,6 +96,10 @@ def main(
     ]
     rows += [(folder, {**ENCODER, "weights": folder}, {}) for folder in weights or ()]
     rows.append(("word alignment, untrained", WORDS, {}))
+    rows += [
+        ("lexicon and sounds", LEXICON, {}),
+        ("lexicon alone", {**LEXICON, "sounds": False}, {}),
+    ]
     if llm:
         rows.append(("LLM", None, {}))
         rows += [(name, {**aligner, "model": BASE}, {}) for name, aligner in MARKERS.items()]
