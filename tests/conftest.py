@@ -11,6 +11,10 @@ import spacy
 from spacy.language import Language
 from spacy_llm.registry import registry
 
+from .browser import chromium, no_faults, open_page
+
+__all__ = ["chromium", "no_faults", "open_page"]  # fixtures
+
 TESTS = Path(__file__).parent
 # What whole folders and files are, see `markers` in pyproject.toml. Single tests have decorators.
 MARKS = {

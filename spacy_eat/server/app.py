@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any, NoReturn
 
 import anyio
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from spacy.language import Language
 
 from .. import languages
@@ -45,8 +46,15 @@ BEAT = 5.0  # seconds after which a client that waits is told so, and a connecti
 BYTES_PER_CHAR, BYTES_MORE = 100, 65536
 BODIES_TOGETHER = 8  # of the largest requests
 Responses = dict[int | str, dict[str, Any]]  # what FastAPI says of answers in the schema
-PUBLIC = ("/health", "/openapi.json")
+PUBLIC = ("/", "/health", "/openapi.json")
 GONE = 499  # what a request ends with whose client does not wait for it: for the log
+STATIC = {
+    "app.css": "text/css; charset=utf-8",
+    "app.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "view.css": "text/css; charset=utf-8",
+    "view.js": "text/javascript; charset=utf-8",
+}
 DESCRIPTION = """Named entities without labelled data: texts in, entities with their English out.
 
 Offsets are characters (Unicode code points) of the text, half open. Every answer that is not a result has a
@@ -115,7 +123,8 @@ def create_app(pipelines: Mapping[str, Callable[[], Language]], settings: Settin
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(Exception, _failed)
     most = settings.max_chars * BYTES_PER_CHAR + BYTES_MORE
-    rules = Rules(settings.hosts, settings.token, PUBLIC, most, most * BODIES_TOGETHER)
+    public = (*PUBLIC, *(f"/static/{name}" for name in STATIC))
+    rules = Rules(settings.hosts, settings.token, public, most, most * BODIES_TOGETHER)
     return Gate(app, rules)
 
 
@@ -141,6 +150,8 @@ class Routes:
         file: dict[str, Any] = {export.media_type.split(";")[0]: {} for export in EXPORTS.values()}
         unknown: Responses = {404: {"model": Problem, "description": "No such pipeline"}}
 
+        app.get("/", include_in_schema=False)(self.page)
+        app.get("/static/{name}", include_in_schema=False)(self.static)
         app.get("/health", tags=["server"])(self.health)
         app.get("/pipelines", tags=["server"])(self.pipelines)
         app.post("/pipelines/{name}/load", tags=["server"], status_code=202, responses=unknown)(self.load)
@@ -158,6 +169,19 @@ class Routes:
             response_class=Response,
             responses={200: {"content": file, "description": "The file"}, **too_long},
         )(self.export)
+
+    # --- The page ------------------------------------------------------------
+
+    async def page(self) -> HTMLResponse:
+        """The page on which texts are annotated and corrected."""
+        return HTMLResponse(_file("index.html"))
+
+    async def static(self, name: str) -> Response:
+        """What the page is made of."""
+        if name not in STATIC:
+            raise HTTPException(404, f"There is no {name!r}")
+        content = {"view.css": markup.stylesheet, "view.js": markup.script}.get(name, lambda: _file(name))()
+        return Response(content, media_type=STATIC[name])
 
     # --- The server ----------------------------------------------------------
 
@@ -379,6 +403,10 @@ def _refuse_language(lang: str | None, workers: Mapping[str, Worker]) -> NoRetur
     if lang is not None:
         problem = f"There is no pipeline for the language {lang!r}"
     raise HTTPException(422, f"{problem}: name one of the pipelines {', '.join(workers)}")
+
+
+def _file(name: str) -> str:
+    return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
 # --- Problems ----------------------------------------------------------------
