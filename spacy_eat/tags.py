@@ -64,6 +64,15 @@ class TagProbabilities(NamedTuple):
         return found
 
 
+def labels_of(rows: np.ndarray) -> np.ndarray:
+    """Probabilities of labels, whatever begins or goes on.
+
+    rows (ndarray): Probabilities of tags O, B-X, I-X, B-Y, I-Y, ...; shape (pieces, tags).
+    RETURNS (ndarray): First that of no label, then of X, Y, ...; shape (pieces, labels + 1).
+    """
+    return np.concatenate([rows[:, :1], rows[:, 1::2] + rows[:, 2::2]], axis=1)
+
+
 def set_tags(doc: Doc, found: TagProbabilities) -> None:
     """Keep probabilities with a doc: `doc.user_data["eat_tags"]`, in fp16.
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from ..llm.dispatch import Model, ask, usages
+from ..llm.dispatch import Model
 from ..llm.prompts import LLMError, Response
 from ..llm.tasks.markers import FORCED, MarkerPlacementTask
 from ..types import Failure, Options, Sentence, Span
-from .locate import as_it_stands, verbatim, weigh
+from .llm import ask_of, unknown
+from .locate import as_it_stands, weigh
 
 # Share of the entities that a source has no words for, as in what the encoder's aligner is trained on.
 MISSING = 0.06
@@ -53,9 +54,7 @@ class ConstrainedAligner:
             self.task.prompts(s.source.string, s.english.string, list(entities.values()), s.source.lang)
             for s, entities in zip(sentences, asked, strict=True)
         ]
-        responses = ask(self.model, prompts)
-        for sentence, usage in zip(sentences, usages(responses), strict=True):
-            sentence.usage.add(usage)
+        responses = ask_of(self.model, sentences, prompts)
         return [
             self._options(sentence, dict(zip(entities, own, strict=True)))
             for sentence, entities, own in zip(sentences, asked, responses, strict=True)
@@ -88,14 +87,6 @@ class ConstrainedAligner:
         if lost or (failures and len(failures) == len(responses)):
             return (lost or failures)[0]
         return options
-
-
-def unknown(sentence: Sentence) -> dict[int, Span]:
-    """RETURNS (Dict[int, Span]): The entities of a sentence that do not stand in its source as they are, by
-    their number."""
-    names = sentence.names()
-    known = verbatim(sentence.source, names)
-    return {i: entity for i, entity in enumerate(sentence.entities) if names[i] not in known}
 
 
 def make_constrained_aligner(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..llm.dispatch import Model, ask, usages
-from ..llm.prompts import LLMError
+from ..llm.prompts import LLMError, Prompt, Response
 from ..llm.tasks.alignment import Candidate, EntityAlignmentTask
 from ..types import Failure, Options, Sentence, Span, Text
 from .locate import LEAST_KEPT, complete, find, fit, verbatim
@@ -56,9 +56,7 @@ class LLMAligner:
             self.task.prompts(s.source.string, s.english.string, names, s.source.lang)
             for s, names in zip(sentences, asked, strict=True)
         ]
-        responses = ask(self.model, [[prompt for _, prompt in group] for group in prompts])
-        for sentence, usage in zip(sentences, usages(responses), strict=True):
-            sentence.usage.add(usage)
+        responses = ask_of(self.model, sentences, [[prompt for _, prompt in group] for group in prompts])
         results: list[list[Options] | Failure] = []
         for sentence, group, answers in zip(sentences, prompts, responses, strict=True):
             found: dict[str, list[Candidate]] = {name: [] for names, _ in group for name in names}
@@ -74,8 +72,7 @@ class LLMAligner:
     def _asked(self, sentence: Sentence) -> list[str]:
         """The different names of a sentence that do not stand in its source."""
         names = sentence.names()
-        known = verbatim(sentence.source, names)
-        return [name for name in dict.fromkeys(names) if name not in known]
+        return list(dict.fromkeys(names[i] for i in unknown(sentence)))
 
     def _options(self, sentence: Sentence, found: dict[str, list[Candidate]]) -> list[Options]:
         """The options of a sentence's entities.
@@ -97,6 +94,30 @@ class LLMAligner:
                     limit=limit,
                 )
         return [known[name] for name in names]
+
+
+def ask_of(
+    model: Model, sentences: Sequence[Sentence], prompts: Sequence[Sequence[Prompt]]
+) -> list[list[Response]]:
+    """Ask an LLM of sentences, and count what it took in their `usage`.
+
+    model (Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]): The LLM.
+    sentences (Sequence[Sentence]): What is asked about.
+    prompts (Sequence[Sequence[Prompt]]): For each sentence its requests.
+    RETURNS (List[List[Response]]): For each sentence the responses.
+    """
+    responses = ask(model, prompts)
+    for sentence, usage in zip(sentences, usages(responses), strict=True):
+        sentence.usage.add(usage)
+    return responses
+
+
+def unknown(sentence: Sentence) -> dict[int, Span]:
+    """RETURNS (Dict[int, Span]): The entities of a sentence that do not stand in its source as they are, by
+    their number."""
+    names = sentence.names()
+    known = verbatim(sentence.source, names)
+    return {i: entity for i, entity in enumerate(sentence.entities) if names[i] not in known}
 
 
 def to_options(

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from ..llm.dispatch import Model, ask, usages
+from ..llm.dispatch import Model
 from ..llm.prompts import Candidate, LLMError, Response
 from ..llm.tasks.markers import MarkedTranslationTask
 from ..types import Failure, Options, Sentence, Span
-from .constrained import unknown
-from .llm import to_options
+from .llm import ask_of, to_options, unknown
 from .locate import as_it_stands
 
 
@@ -42,9 +41,7 @@ class MarkerAligner:
             else []
             for s, entities in zip(sentences, asked, strict=True)
         ]
-        responses = ask(self.model, prompts)
-        for sentence, usage in zip(sentences, usages(responses), strict=True):
-            sentence.usage.add(usage)
+        responses = ask_of(self.model, sentences, prompts)
         return [self._options(*row) for row in zip(sentences, asked, responses, strict=True)]
 
     def _options(

@@ -33,7 +33,7 @@ from thinc.types import Floats2d
 
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split
-from ..tags import TagProbabilities, set_tags, tags_of
+from ..tags import TagProbabilities, labels_of, set_tags, tags_of
 from ..weights import SOURCE_TAGGER
 from ..weights.devices import likes_bfloat16
 
@@ -377,7 +377,7 @@ class TokenClassifier(TrainablePipe):
             if end < len(tags):
                 certain = min(certain, 1.0 - float(by_token[end, begins + 1]))
             found.append(Found(start, end, label, certain))
-        kinds = np.concatenate([by_token[:, :1], by_token[:, 1::2] + by_token[:, 2::2]], axis=1)[has_piece]
+        kinds = labels_of(by_token)[has_piece]
         certainty = float(kinds.max(axis=1).min()) if len(kinds) else 1.0
         starts, _ = _edges(doc)
         piece = np.searchsorted(pieces.ends, starts, side="right")

@@ -51,16 +51,14 @@ class TaskTagger:
         return [Span(e.start_char, e.end_char, e.label_, self.score, "task") for e in doc.ents]
 
 
-class TokenTagger:
-    """Asks an LLM of each token of a text what it is part of; neighbours with one answer are one name.
-
-    After ToPro (Ma et al., EACL 2024, arXiv 2401.16589): one prompt for each token, and the type
-    as a word that the LLM chooses. Tokens are characters, and words of scripts that have spaces. They are
-    shown with what stands beside them, as a character is hardly ever alone in its text.
-    """
+class TypingTagger:
+    """What the taggers have in common that ask an LLM for the type of something, as a word."""
 
     def __init__(self, model: Model, *, words: Mapping[str, str] = WORDS) -> None:
-        """See `make_token_tagger`."""
+        """
+        model (Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]): The LLM.
+        words (Mapping[str, str]): By label, the word for it in the prompt.
+        """
         self.model = model
         self.words = dict(words)
 
@@ -68,6 +66,15 @@ class TokenTagger:
     def labels(self) -> tuple[str, ...]:
         """RETURNS (Tuple[str, ...]): The labels that it may set."""
         return tuple(self.words)
+
+
+class TokenTagger(TypingTagger):
+    """Asks an LLM of each token of a text what it is part of; neighbours with one answer are one name.
+
+    After ToPro (Ma et al., EACL 2024, arXiv 2401.16589): one prompt for each token, and the type
+    as a word that the LLM chooses. Tokens are characters, and words of scripts that have spaces. They are
+    shown with what stands beside them, as a character is hardly ever alone in its text.
+    """
 
     def __call__(self, texts: Sequence[Text]) -> list[Sequence[Span] | Failure]:
         """Find the names of texts.
@@ -106,23 +113,13 @@ class TokenTagger:
         return spans
 
 
-class TwoStepTagger:
+class TwoStepTagger(TypingTagger):
     """Has an LLM list the names of a text, then say of each what it is; what is no name of the labels is left
     out. A name has all its places.
 
     Generation-based extraction and in-context classification, GEIC, as in CascadeNER (Luo et al. 2024, arXiv
     2409.11022), with one LLM for both.
     """
-
-    def __init__(self, model: Model, *, words: Mapping[str, str] = WORDS) -> None:
-        """See `make_two_step_tagger`."""
-        self.model = model
-        self.words = dict(words)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The labels that it may set."""
-        return tuple(self.words)
 
     def __call__(self, texts: Sequence[Text]) -> list[Sequence[Span] | Failure]:
         """Find the names of texts.

@@ -12,7 +12,7 @@ from ...text.glosses import without_glosses
 from ...text.lines import one_line
 from ...types import SentenceRecord
 from ..forms import NONE, AlignmentForm
-from ..prompts import Answer, Candidate, LLMError, Prompt, Response
+from ..prompts import Candidate, LLMError, Prompt, Response
 from .rendering import (
     FewShotExample,
     PromptTemplate,
@@ -22,6 +22,7 @@ from .rendering import (
     load_examples,
     load_template,
 )
+from .sharding import answered
 
 
 class EntityAlignmentTask:
@@ -101,12 +102,9 @@ class EntityAlignmentTask:
         self, shards: Iterable[Iterable[Doc]], responses: Iterable[Iterable[Any]]
     ) -> Iterable[Doc]:
         """Write the answers to the entities in `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
-        for docs, answers in zip(shards, responses, strict=True):
-            doc = next(iter(docs))
-            remaining = iter(answers)
+        for doc, own in answered(shards, responses):
             for sentence, group in self._pending(doc):
-                for (names, _), answer in zip(group, remaining, strict=False):
-                    response = answer if isinstance(answer, LLMError) else Answer(str(answer))
+                for (names, _), response in zip(group, own, strict=False):
                     try:
                         set_answers(sentence, self.parse(names, response))
                     except LLMError as error:

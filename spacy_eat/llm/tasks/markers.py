@@ -15,7 +15,7 @@ from ...types import SentenceRecord, Span
 from ..forms import CLOSING, OPENING, LineForm, PlacementForm, text_line
 from ..markers import Marked, read_markers, with_markers, without_brackets
 from ..placing import Pair
-from ..prompts import Answer, Candidate, Fault, LLMError, Prompt, Response
+from ..prompts import Candidate, Fault, LLMError, Prompt, Response
 from .rendering import (
     FewShotExample,
     PromptTemplate,
@@ -25,6 +25,7 @@ from .rendering import (
     load_examples,
     load_template,
 )
+from .sharding import answered
 
 # What to do about an LLM whose answer cannot be forced.
 FORCED = (
@@ -102,12 +103,9 @@ class MarkerTask(ABC):
         self, shards: Iterable[Iterable[Doc]], responses: Iterable[Iterable[Any]]
     ) -> Iterable[Doc]:
         """Write the answers to the entities in `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
-        for docs, answers in zip(shards, responses, strict=True):
-            doc = next(iter(docs))
-            remaining = iter(answers)
+        for doc, remaining in answered(shards, responses):
             for text, sentence, prompts in self._pending(doc):
-                given = [next(remaining) for _ in prompts]
-                own = [a if isinstance(a, LLMError) else Answer(str(a)) for a in given]
+                own = [next(remaining) for _ in prompts]
                 names = [entity["text"] for entity in sentence["entities"]]
                 try:
                     set_answers(sentence, dict(zip(names, self.parse(text, len(names), own), strict=True)))

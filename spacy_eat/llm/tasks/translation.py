@@ -12,7 +12,7 @@ from ...records import needs_english, sentences_of, set_english, set_failure, te
 from ...text.lines import one_line
 from ...types import SentenceRecord
 from ..forms import TranslationForm
-from ..prompts import Answer, Fault, LLMError, Prompt, Response
+from ..prompts import Fault, LLMError, Prompt, Response
 from .checks import translation_fault, with_stop
 from .rendering import (
     LABELS,
@@ -25,6 +25,7 @@ from .rendering import (
     load_glossary,
     load_template,
 )
+from .sharding import answered
 
 
 class EntityTranslationTask:
@@ -88,10 +89,9 @@ class EntityTranslationTask:
         self, shards: Iterable[Iterable[Doc]], responses: Iterable[Iterable[Any]]
     ) -> Iterable[Doc]:
         """Write the translations to `doc._.eat`. See spacy-llm's `ShardingLLMTask`."""
-        for docs, answers in zip(shards, responses, strict=True):
-            doc = next(iter(docs))
-            for (text, sentence), answer in zip(self.pending(doc), answers, strict=True):
-                self.parse(text, sentence, answer if isinstance(answer, LLMError) else Answer(str(answer)))
+        for doc, own in answered(shards, responses):
+            for (text, sentence), response in zip(self.pending(doc), own, strict=True):
+                self.parse(text, sentence, response)
             yield doc
 
     def prompt(self, text: str, lang: str) -> Prompt:

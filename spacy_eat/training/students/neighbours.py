@@ -6,7 +6,7 @@ import numpy as np
 from spacy.tokens import Doc
 
 from ...components.source_tagger import EMBEDDED, SourceTagger
-from ...tags import TagProbabilities, set_tags, tags_of
+from ...tags import TagProbabilities, labels_of, set_tags, tags_of
 from .soft_labels import Denoiser
 
 STEEPNESS = 6.0  # of the sigmoid, by the paper
@@ -83,8 +83,7 @@ class NeighbourWeights:
 def label_numbers(rows: np.ndarray) -> np.ndarray:
     """RETURNS (ndarray): For each piece the number of its most probable label, 0 for none, -1 where nothing
     is known. rows (ndarray): Shape (pieces, tags)."""
-    kinds = np.concatenate([rows[:, :1], rows[:, 1::2] + rows[:, 2::2]], axis=1)
-    return np.where(rows.sum(axis=1) > 0, kinds.argmax(axis=1), -1)
+    return np.where(rows.sum(axis=1) > 0, labels_of(rows).argmax(axis=1), -1)
 
 
 def neighbour_weights(

@@ -18,7 +18,7 @@ from spacy.training import Example
 
 from ...corpora import Record, read_docs, to_examples
 from ...records import FUSED, install_extensions
-from ...tags import TagProbabilities, set_tags, tags_of
+from ...tags import TagProbabilities, labels_of, set_tags, tags_of
 from ...types import Span
 
 # Changes the probabilities that are kept with docs, all docs of a corpus at once.
@@ -106,14 +106,9 @@ def soft_labels(doc: Doc) -> TagProbabilities:
 def certainty(found: TagProbabilities) -> float:
     """RETURNS (float): How likely the least certain piece is part of what it most likely is part of; pieces
     that nothing is known of do not count. 1.0 without any."""
-    kinds = _kinds(found.rows)
+    labels = labels_of(found.rows)
     known = found.rows.sum(axis=1) > 0
-    return float(kinds[known].max(axis=1).min()) if known.any() else 1.0
-
-
-def _kinds(rows: np.ndarray) -> np.ndarray:
-    """Probabilities of labels, first that of none. rows (ndarray): Shape (pieces, tags)."""
-    return np.concatenate([rows[:, :1], rows[:, 1::2] + rows[:, 2::2]], axis=1)
+    return float(labels[known].max(axis=1).min()) if known.any() else 1.0
 
 
 def _entities(doc: Doc) -> list[Span]:
