@@ -1,7 +1,7 @@
 """Pipelines by whatever name people have for them, and what they have spent."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,17 @@ def usage_of(nlp: Language) -> dict[str, float]:
     nlp (Language): Any pipeline.
     RETURNS (Dict[str, float]): Sums over its models; zeros for models that do not tell.
     """
-    found = {id(usage): usage for _, pipe in nlp.pipeline if (usage := _usage_of_component(pipe))}
+    models = (model for _, pipe in nlp.pipeline for model in _models_of(pipe))
+    usages = (getattr(model, "usage", None) for model in models)
+    found = {id(usage): usage for usage in usages if isinstance(usage, Usage)}
     return {f.name: sum(getattr(usage, f.name) for usage in found.values()) for f in fields(Usage)}
 
 
-def _usage_of_component(pipe: Any) -> Usage | None:
-    """What the LLM of a component has spent, or that of its aligner."""
-    models = [getattr(owner, "model", None) for owner in (pipe, getattr(pipe, "aligner", None))]
-    usages = [usage for model in models if isinstance(usage := getattr(model, "usage", None), Usage)]
-    return usages[0] if usages else None
+def _models_of(owner: Any) -> Iterator[Any]:
+    """YIELDS (Any): The model of a component, and those of the aligners and taggers that it asks."""
+    yield getattr(owner, "model", None)
+    for part in (getattr(owner, "aligner", None), getattr(owner, "tagger", None)):
+        if part is not None:
+            yield from _models_of(part)
+    for part in getattr(owner, "aligners", ()):
+        yield from _models_of(part)

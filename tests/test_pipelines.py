@@ -2,11 +2,13 @@
 
 import builtins
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import spacy
 
-from spacy_eat.pipelines import PipelineError, blank, load_pipeline
+from spacy_eat.pipelines import PipelineError, blank, load_pipeline, usage_of
+from spacy_eat.types import Usage
 
 # The languages whose own tokenizers need packages, and those packages.
 NEEDED = {"ko": "natto", "th": "pythainlp", "vi": "pyvi", "ja": "sudachipy"}
@@ -66,3 +68,15 @@ def test_clusters_keep_their_marks():
         doc = nlp(text)
         assert doc.text == text
     assert [token.text for token in nlp("วัด e\u0301")] == ["วั", "ด", "e\u0301"]
+
+
+def test_what_all_models_of_a_pipeline_have_spent():
+    def spent(requests):
+        return SimpleNamespace(model=SimpleNamespace(usage=Usage(requests=requests)))
+
+    shared = spent(1)
+    nlp = spacy.blank("zh")
+    cascade = SimpleNamespace(aligners=(spent(2), SimpleNamespace(), shared))
+    tagger = SimpleNamespace(tagger=spent(4))
+    nlp._components = [("a", shared), ("b", SimpleNamespace(aligner=cascade)), ("c", tagger), ("d", len)]
+    assert usage_of(nlp)["requests"] == 1 + 2 + 4

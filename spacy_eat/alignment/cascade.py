@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from ..types import Aligner, Failure, Options, Sentence
 from .locate import as_it_stands, verbatim
@@ -20,12 +19,6 @@ class CascadeAligner:
         """See `make_cascade_aligner`."""
         self.aligners = tuple(aligners)
         self.min_score = min_score
-
-    @property
-    def model(self) -> Any:
-        """RETURNS (Any): The model of the last aligner that has one, which tells what was spent."""
-        models = [getattr(aligner, "model", None) for aligner in self.aligners]
-        return next((model for model in reversed(models) if model is not None), None)
 
     def __call__(self, sentences: Sequence[Sentence]) -> list[list[Options] | Failure]:
         """Find the places of English entities.

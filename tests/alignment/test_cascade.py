@@ -94,13 +94,6 @@ def test_settings_out_of_range_are_told():
         make_cascade_aligner(Scripted(), min_score=-0.5)
 
 
-def test_what_the_llm_spends_is_told():
-    llm = Scripted()
-    llm.model = object()
-    assert CascadeAligner([Scripted(), llm]).model is llm.model
-    assert CascadeAligner([Scripted()]).model is None
-
-
 @spacy.registry.misc("tests.FirstAligner.v1")
 def make_first():
     return Scripted(Beijing=0.1)
