@@ -1,6 +1,7 @@
 """`eat_source_tagger`: a trained token classifier, found by its folder, in pipelines of any language."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,28 @@ def test_in_bf16_it_finds_the_same(weights):
     doc = nlp("a 京都 b")
     assert [ent.text for ent in doc.ents] == ["京都"]
     assert nlp.get_pipe("eat_source_tagger").classifier.mixed_precision
+
+
+def test_in_8_bits_it_finds_the_same(weights, tmp_path):
+    pytest.importorskip("ctranslate2")
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("eat_source_tagger", config={"weights": weights, "runtime": "ctranslate2"})
+    assert [ent.text for ent in nlp("a 京都 b").ents] == ["京都"]
+    # A process that is forked from here has none of CTranslate2's threads.
+    assert [[e.text for e in doc.ents] for doc in nlp.pipe(["a 京都 b"] * 2, n_process=2, batch_size=1)] == [
+        ["京都"],
+        ["京都"],
+    ]
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path).get_pipe("eat_source_tagger").runtime == "ctranslate2"
+
+
+def test_only_encoders_of_a_kind_can_be_converted():
+    quantized = pytest.importorskip("spacy_eat.encoders.quantized")
+    pytest.importorskip("ctranslate2")
+    base = SimpleNamespace(config=SimpleNamespace(model_type="deberta-v2"))
+    with pytest.raises(ValueError, match="a 'deberta-v2': use `runtime = \"torch\"`"):
+        quantized.QuantizedEncoder(base)
 
 
 def test_saved_by_name_and_loaded(weights, tmp_path):

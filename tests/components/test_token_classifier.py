@@ -108,6 +108,37 @@ def test_any_text(nlp, text):
     assert all(ent.text.strip() for ent in doc.ents)
 
 
+def test_in_8_bits_it_finds_the_same(nlp, tmp_path):
+    pytest.importorskip("ctranslate2")
+    nlp.to_disk(tmp_path)
+    quick = spacy.load(tmp_path, config={"components.ner.runtime": "ctranslate2"})
+    texts = [*(text for text, _ in TEXTS), " ".join(text for text, _ in TEXTS * 3), "", "😀"]
+    module = quick.get_pipe("ner")._module
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    assert [found(doc) for doc in quick.pipe(texts)] == [found(doc) for doc in nlp.pipe(texts)]
+    assert [found(quick(text)) for text in texts] == [found(nlp(text)) for text in texts]
+    assert all(before[name].equal(weight) for name, weight in module.state_dict().items())
+    one, other = (pipe.get_pipe("ner").predict([pipe.make_doc(texts[0])])[0] for pipe in (quick, nlp))
+    assert not np.array_equal(one.tags.rows, other.tags.rows)  # it is computed in another way
+    np.testing.assert_allclose(one.tags.rows, other.tags.rows, atol=0.05)
+
+
+def test_in_8_bits_it_finds_what_it_has_learnt_since(nlp, tmp_path):
+    pytest.importorskip("ctranslate2")
+    nlp.to_disk(tmp_path)
+    quick = spacy.load(tmp_path, config={"components.ner.runtime": "ctranslate2"})
+    text, _ = TEXTS[0]
+    assert found(quick(text))
+    optimizer = quick.resume_training()
+    optimizer.learn_rate = 0.01
+    nothing = [Example.from_dict(quick.make_doc(text), {"entities": []})]
+    for _ in range(30):
+        quick.update(nothing, sgd=optimizer)
+    assert not found(quick(text))
+    quick.to_disk(tmp_path / "again")
+    assert not found(spacy.load(tmp_path / "again")(text))
+
+
 def test_long_docs_are_read_in_windows(nlp):
     tokenizer = nlp.get_pipe("ner").model.layers[0].attrs["tokenizer"]
     doc = nlp.make_doc(" ".join("abcdefghij"[i % 10] * 3 for i in range(100)))

@@ -1,0 +1,62 @@
+"""How fast the tagger on the source reads, and whether it finds the same, by what computes it.
+
+    python -m benchmarks.bench_tagger TEXTS [--lang zh] [--limit 500] [--weights FOLDER]
+
+TEXTS is a file of texts, annotated or not. All ways are timed in one run, each `--rounds` times in turn, and
+the best one counts. Seconds of the process are what was computed, whatever else the machine had to do.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from wasabi import msg
+
+from spacy_eat.corpora import read
+from spacy_eat.pipelines import blank
+
+WAYS: dict[str, dict[str, Any]] = {
+    "torch": {},
+    "torch, mixed_precision": {"mixed_precision": True},
+    "ctranslate2": {"runtime": "ctranslate2"},
+}
+
+
+def main(texts: Path, lang: str = "zh", limit: int = 500, weights: str = "embedded", rounds: int = 3) -> None:
+    """Print a table, a row for each way.
+
+    texts: A file that `spacy eat evaluate` or `annotate` reads.
+    lang: Its language.
+    limit: Texts that are read.
+    weights: Of the tagger.
+    rounds: How often.
+    """
+    given = [record.text for record in read(texts, lang=lang)][:limit]
+    pipelines = {}
+    for name, settings in WAYS.items():
+        nlp = blank(lang)
+        nlp.add_pipe("eat_source_tagger", config={"weights": weights, **settings})
+        nlp(given[0])  # the model is loaded
+        pipelines[name] = nlp
+    found: dict[str, list[list[tuple[str, str]]]] = {}
+    busy = dict.fromkeys(WAYS, float("inf"))
+    waited = dict(busy)
+    for _ in range(rounds):
+        for name, nlp in pipelines.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            docs = list(nlp.pipe(given))
+            busy[name] = min(busy[name], time.process_time() - cpu)
+            waited[name] = min(waited[name], time.perf_counter() - wall)
+            found[name] = [[(ent.text, ent.label_) for ent in doc.ents] for doc in docs]
+    rows = []
+    for name, docs in found.items():
+        same = sum(one == other for one, other in zip(docs, found["torch"], strict=True))
+        rates = (f"{len(given) / seconds[name]:.0f}" for seconds in (busy, waited))
+        rows.append((name, *rates, f"{same / len(given):.1%}"))
+    header = ("computed by", "texts/s of a core", "texts/s", "texts with the same entities")
+    msg.table(rows, header=header, divider=True, aligns=("l", "r", "r", "r"))
+
+
+if __name__ == "__main__":
+    typer.run(main)
