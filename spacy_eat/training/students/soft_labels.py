@@ -9,6 +9,7 @@ of is left open.
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from spacy.errors import Errors
@@ -28,7 +29,7 @@ Denoiser = Callable[[Sequence[Doc]], None]
 def make_soft_labels(
     path: str | Path | Sequence[str | Path] | None,
     min_certainty: float = 0.0,
-    denoisers: dict[str, Denoiser] | None = None,
+    denoisers: dict[str, Any] | None = None,  # of `Denoiser`: spaCy checks configs before blocks are made
     limit: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
     """`spacy_eat.SoftLabels.v1` (readers): the output of `python -m spacy eat annotate`, with the
@@ -47,6 +48,10 @@ def make_soft_labels(
     """
     if not path:
         raise ValueError(Errors.E913)  # a required path is missing: --paths.train
+    if wrong := [name for name, denoiser in (denoisers or {}).items() if not callable(denoiser)]:
+        raise ValueError(
+            f"A denoiser of spacy_eat.SoftLabels.v1 is a block with an @misc: [….denoisers.{wrong[0]}]"
+        )
     paths = [path] if isinstance(path, str | Path) else path
 
     def read(nlp: Language) -> Iterator[Example]:

@@ -1,9 +1,12 @@
 """Soft labels: as sure as the annotators together are, open where they differ."""
 
+import json
+
 import numpy as np
 import pytest
 import spacy
 from spacy.tokens import DocBin, SpanGroup
+from thinc.api import Config
 
 from spacy_eat.records import FUSED
 from spacy_eat.tags import TagProbabilities, set_tags, tags_of
@@ -103,3 +106,25 @@ def test_a_reader_of_what_annotate_wrote(tmp_path):
 def test_a_path_is_needed():
     with pytest.raises(ValueError, match="E913"):
         make_soft_labels(None)
+
+
+DENOISED = """
+[reader]
+@readers = "spacy_eat.SoftLabels.v1"
+path = {path}
+
+[reader.denoisers]
+
+[reader.denoisers.neighbours]
+@misc = "spacy_eat.NeighbourWeights.v1"
+neighbours = 2
+"""
+
+
+def test_denoisers_from_a_config(tmp_path):
+    config = Config().from_str(DENOISED.format(path=json.dumps(str(tmp_path))))
+    filled = spacy.registry.fill(config)  # what `spacy train` does first
+    assert filled["reader"]["denoisers"]["neighbours"]["sample"] == 100_000
+    assert callable(spacy.registry.resolve(filled)["reader"])
+    with pytest.raises(ValueError, match="is a block with an @misc"):
+        make_soft_labels(tmp_path, denoisers={"neighbours": 2})
