@@ -106,16 +106,15 @@ class Job:
         """RETURNS (bool): Whether `next` has given all answers."""
         return self._received == self.size
 
-    def take(self, room: int, most: int) -> list[Piece]:
+    def take(self, room: int) -> list[Piece]:
         """Take pieces for a batch: one at first, so that there is something to see, then more and more.
 
-        room (int): Pieces that the batch has room for.
-        most (int): Pieces that a whole batch has room for.
+        room (int): The most that it may take.
         RETURNS (List[Piece]): At least one.
         """
-        taken = self._pieces[self._taken :][: min(self._share, room)]
+        taken = self._pieces[self._taken : self._taken + min(self._share, room)]
         self._taken += len(taken)
-        self._share = min(2 * self._share, most)
+        self._share = 2 * len(taken)
         return list(taken)
 
     def put(self, answers: Iterable[Answer | Exception | None]) -> None:
@@ -284,22 +283,20 @@ class Worker:
         return nlp
 
     def _take(self) -> list[tuple[Job, Piece]]:
-        """RETURNS (List[Tuple[Job, Piece]]): The next batch: something of each job, in turn; empty at the
-        end."""
+        """RETURNS (List[Tuple[Job, Piece]]): The next batch: as much of each job at most, in turn; empty at
+        the end."""
         batch: list[tuple[Job, Piece]] = []
         with self._changed:
             while not self._turns and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return []
-            for _ in range(len(self._turns)):
+            jobs = min(len(self._turns), self._batch_size)
+            for _ in range(jobs):
                 job = self._turns.popleft()
-                room = self._batch_size - len(batch)
-                batch += ((job, piece) for piece in job.take(room, self._batch_size))
+                batch += ((job, piece) for piece in job.take(self._batch_size // jobs))
                 if job.waiting:
                     self._turns.append(job)
-                if len(batch) == self._batch_size:
-                    break
         return batch
 
     def _annotate(self, nlp: Language, pieces: Sequence[Piece]) -> list[list[Sentence]]:

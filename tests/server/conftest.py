@@ -32,7 +32,7 @@ class Held:
     def __call__(self, doc: Any) -> Any:
         self.seen.append(doc.text)
         if "待" in doc.text:
-            self.go.wait(20)
+            self.go.wait(120)
         return doc
 
 
@@ -90,7 +90,7 @@ def serve() -> Iterator[Callable[..., Site]]:
         thread.join(20)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for what will be true soon."""
     end = time.monotonic() + seconds
     while not condition():
