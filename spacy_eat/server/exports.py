@@ -12,11 +12,15 @@ from spacy.util import filter_spans
 from ..components.placement import split_tokens
 from ..pipelines import blank
 from ..records import FUSED, install_extensions
+from ..text.tokenizers import tokenize
 from ..types import EntityRecord, SentenceRecord
 from .schemas import Entity, GivenDocument, Sentence
 
 MANUAL = "manual"  # the annotator that a person is
 CERTAIN = 1.0  # the score of what a person has set
+# Characters that are tokenized together. spaCy's tokenizer takes time that grows with the square of what has
+# no space, and Sudachi refuses texts of more than 49,149 bytes.
+PIECE = 2000
 
 
 class Export(NamedTuple):
@@ -121,7 +125,7 @@ def to_doc(document: GivenDocument, nlp: Language) -> Doc:
     nlp (Language): Whose tokenizer to use. Tokens that an entity begins or ends in are split.
     RETURNS (Doc): The doc. Of entities that overlap, the longest are in `doc.ents`.
     """
-    doc = nlp.make_doc(document.text)
+    doc = tokenize(nlp.make_doc, document.text, PIECE)
     entities = [item for sentence in document.sentences for item in _chosen(sentence)]
     split_tokens(doc, {edge for start, end, _ in entities for edge in (start, end)})
     if any(sentence.status for sentence in document.sentences):

@@ -32,25 +32,36 @@ class ChunkedJapaneseTokenizer(JapaneseTokenizer):
         RETURNS (Doc): The doc.
         """
         text = text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
-        if len(text) <= MAX_CHARACTERS:
-            return super().__call__(text)
-        docs = [super(ChunkedJapaneseTokenizer, self).__call__(piece) for piece in _pieces(text)]
-        sub_tokens = [entry for doc in docs for entry in doc.user_data.pop("sub_tokens", [])]
-        doc = Doc.from_docs(docs, ensure_whitespace=False)
-        for token in doc:  # where a piece starts is not where a sentence was found to start
-            token.is_sent_start = None
-        if sub_tokens:
-            doc.user_data["sub_tokens"] = sub_tokens
-        return doc
+        return tokenize(super().__call__, text, MAX_CHARACTERS)
 
 
-def _pieces(text: str) -> list[str]:
+def tokenize(tokenizer: Callable[[str], Doc], text: str, most: int) -> Doc:
+    """Tokenize a text piece by piece, for tokenizers that are slow on long texts, or refuse them.
+
+    tokenizer (Callable[[str], Doc]): Any tokenizer.
+    text (str): Any text. It is cut between sentences, so its tokens are those that its sentences would have.
+    most (int): Characters of a piece at most: a sentence that is longer is cut within.
+    RETURNS (Doc): The doc.
+    """
+    if len(text) <= most:
+        return tokenizer(text)
+    docs = [tokenizer(piece) for piece in _pieces(text, most)]
+    sub_tokens = [entry for doc in docs for entry in doc.user_data.pop("sub_tokens", [])]
+    doc = Doc.from_docs(docs, ensure_whitespace=False)
+    for token in doc:  # where a piece starts is not where a sentence was found to start
+        token.is_sent_start = None
+    if sub_tokens:
+        doc.user_data["sub_tokens"] = sub_tokens
+    return doc
+
+
+def _pieces(text: str, most: int) -> list[str]:
     """The text cut at the starts of sentences, into pieces of bounded length."""
     pieces: list[str] = []
     begin = last = 0
-    for start, _ in [*split_text(text, max_length=MAX_CHARACTERS // 2), (len(text), len(text))]:
-        while start - begin > MAX_CHARACTERS:
-            cut = last if last > begin else begin + MAX_CHARACTERS
+    for start, _ in [*split_text(text, max_length=most // 2), (len(text), len(text))]:
+        while start - begin > most:
+            cut = last if last > begin else begin + most
             pieces.append(text[begin:cut])
             begin = cut
         last = start
