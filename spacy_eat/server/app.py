@@ -1,7 +1,6 @@
 """The web app: its routes, and what becomes of a request."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,19 +20,25 @@ from .. import languages
 from ..text.sentences import split_text
 from ..viewer import markup
 from .exports import EXPORTS
-from .gate import ASGIApp, Gate, Rules
+from .gate import REFUSALS, ASGIApp, Gate, Rules
 from .schemas import (
+    EVENTS,
     AnnotateAnswer,
     AnnotateRequest,
     Document,
+    Done,
+    Event,
     ExportRequest,
+    Finished,
     Health,
     Pipeline,
     Pipelines,
     Problem,
     RenderAnswer,
     RenderRequest,
+    Started,
     StreamRequest,
+    Waiting,
     from_view,
     to_view,
 )
@@ -46,6 +51,7 @@ BEAT = 5.0  # seconds after which a client that waits is told so, and a connecti
 BYTES_PER_CHAR, BYTES_MORE = 100, 65536
 BODIES_TOGETHER = 8  # of the largest requests
 Responses = dict[int | str, dict[str, Any]]  # what FastAPI says of answers in the schema
+EVENT_STREAM = "text/event-stream"
 PUBLIC = ("/", "/health", "/openapi.json")
 GONE = 499  # what a request ends with whose client does not wait for it: for the log
 STATIC = {
@@ -116,10 +122,10 @@ def create_app(pipelines: Mapping[str, Callable[[], Language]], settings: Settin
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses={422: {"model": Problem, "description": "The request is not what it should be"}},
+        responses=_refusals(settings.token is not None),
     )
     Routes(workers, settings).add_to(app)
-    _add_token_to_openapi(app, settings.token is not None)
+    _complete_openapi(app, settings.token is not None)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(Exception, _failed)
     most = settings.max_chars * BYTES_PER_CHAR + BYTES_MORE
@@ -135,18 +141,18 @@ class Routes:
         self.workers = workers
         self.settings = settings
         self.options = markup.Options()
-        self.exporting = anyio.CapacityLimiter(1)
+        # A thread each for what takes its time with a long text: the event loop has others to answer.
+        self.preparing, self.rendering, self.exporting = (anyio.CapacityLimiter(1) for _ in range(3))
 
     def add_to(self, app: FastAPI) -> None:
         """Add them to an app."""
-        too_long: Responses = {413: {"model": Problem, "description": "Too long"}}
         no_place: Responses = {
-            **too_long,
             429: {"model": Problem, "description": "All places are taken"},
-            503: {"model": Problem, "description": "The pipeline cannot be used"},
+            503: {"model": Problem, "description": "The pipeline cannot be used, or the server is busy"},
         }
         timed_out: Responses = {504: {"model": Problem, "description": "No sentence was finished in time"}}
-        stream: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        # `_complete_openapi` says that they are events
+        stream: Responses = {200: {"model": Event, "description": "Server-sent events"}}
         file: dict[str, Any] = {export.media_type.split(";")[0]: {} for export in EXPORTS.values()}
         unknown: Responses = {404: {"model": Problem, "description": "No such pipeline"}}
 
@@ -160,14 +166,14 @@ class Routes:
             "/annotate/stream",
             tags=["texts"],
             response_class=StreamingResponse,
-            responses={200: {**stream, "description": "Server-sent events"}, **no_place},
+            responses={**stream, **no_place},
         )(self.stream)
-        app.post("/render", tags=["results"], responses=too_long)(self.render)
+        app.post("/render", tags=["results"])(self.render)
         app.post(
             "/export",
             tags=["results"],
             response_class=Response,
-            responses={200: {"content": file, "description": "The file"}, **too_long},
+            responses={200: {"content": file, "description": "The file"}},
         )(self.export)
 
     # --- The page ------------------------------------------------------------
@@ -227,9 +233,9 @@ class Routes:
 
     async def annotate(self, given: AnnotateRequest, request: Request) -> AnnotateAnswer:
         """Annotate texts. The answer comes when all is done."""
-        worker = self._worker(given)
+        worker, job = await self._submitted(given)
         documents = [Document(text=text, lang=worker.lang, sentences=[]) for text in given.texts]
-        with _Watched(self._submit(worker, given), request) as job:
+        with _Watched(job, request):
             try:
                 async for answer in _answers(job, self.settings.timeout):
                     if answer is None:
@@ -251,52 +257,67 @@ class Routes:
     async def stream(self, given: StreamRequest, request: Request) -> StreamingResponse:
         """Annotate texts, with an event for each sentence as it is finished.
 
-        `start` has `pipeline`, `lang` and the number of `sentences`; `sentence` has the number of the
-        `document`, a `sentence`, and `html` if asked for; `waiting` has how many sentences are `before` the
-        next one; at the end is `done`, or `error` with a `detail`.
+        First comes `start`, then a `sentence` each, `waiting` where there is none for a while, and at the end
+        `done` or `error`. The data of each is JSON.
         """
-        worker = self._worker(given)
-        watched = _Watched(self._submit(worker, given), request)
+        worker, job = await self._submitted(given)
+        watched = _Watched(job, request)
         return StreamingResponse(
             self._events(watched, worker, given),
-            media_type="text/event-stream",
+            media_type=EVENT_STREAM,
             headers={"X-Accel-Buffering": "no"},
         )
 
     async def _events(self, watched: "_Watched", worker: Worker, given: StreamRequest) -> AsyncIterator[str]:
         began, number = time.monotonic(), 0
         with watched as job:
-            yield _event("start", {"pipeline": worker.name, "lang": worker.lang, "sentences": job.size})
+            yield _event(Started(pipeline=worker.name, lang=worker.lang, sentences=job.size))
             try:
                 async for answer in _answers(job, self.settings.timeout):
                     if answer is None:
-                        yield _event("waiting", {"before": worker.waiting})
+                        yield _event(Waiting(before=worker.waiting))
                         continue
                     for view in answer.sentences:
                         sentence = from_view(view, answer.piece.start)
-                        data: dict[str, Any] = {
-                            "document": answer.piece.document,
-                            "sentence": sentence.model_dump(),
-                        }
+                        html = None
                         if given.html:
                             card = to_view(sentence)
-                            data["html"] = markup.sentence_card(card, self.options, str(number), worker.lang)
+                            html = markup.sentence_card(card, self.options, str(number), worker.lang)
                         number += 1
-                        yield _event("sentence", data)
-                yield _event("done", {"lang": worker.lang, "seconds": round(time.monotonic() - began, 3)})
+                        yield _event(Finished(document=answer.piece.document, sentence=sentence, html=html))
+                yield _event(Done(lang=worker.lang, seconds=round(time.monotonic() - began, 3)))
             except (Stalled, Unavailable) as error:
-                yield _event("error", {"detail": str(error)})
+                yield _event(Problem(detail=str(error)))
             except Exception:
                 logger.exception("A request failed")
-                yield _event("error", {"detail": INTERNAL})
+                yield _event(Problem(detail=INTERNAL))
+
+    async def _submitted(self, given: AnnotateRequest) -> tuple[Worker, Job]:
+        """Hand a request in at the pipeline that it asks for.
+
+        RAISES (HTTPException): If there is no such pipeline, no place, or the pipeline cannot be used.
+        """
+        self._check_length(given.texts)
+        worker, pieces = await anyio.to_thread.run_sync(self._prepare, given, limiter=self.preparing)
+        try:
+            return worker, worker.submit(pieces)
+        except Full as error:
+            raise HTTPException(429, str(error), {"Retry-After": str(error.retry_after)}) from error
+        except Unavailable as error:
+            raise HTTPException(503, f"The pipeline {worker.name!r} cannot be used: {error}") from error
+
+    def _prepare(self, given: AnnotateRequest) -> tuple[Worker, list[Piece]]:
+        worker = self._worker(given)
+        pieces = [
+            Piece(number, start, text[start:end])
+            for number, text in enumerate(given.texts)
+            for start, end in split_text(text, lang=worker.lang)
+        ]
+        return worker, pieces
 
     def _worker(self, given: AnnotateRequest) -> Worker:
         """RETURNS (Worker): The pipeline that a request asks for.
         RAISES (HTTPException): If there is none."""
-        chars = sum(map(len, given.texts))
-        if chars > self.settings.max_chars:
-            most = f"{self.settings.max_chars:,}"
-            raise HTTPException(413, f"The text has {chars:,} characters; {most} is the most")
         if given.pipeline is not None:
             worker = self.workers.get(given.pipeline)
             if worker is None:
@@ -304,39 +325,36 @@ class Routes:
                     422, f"There is no pipeline {given.pipeline!r}: {', '.join(self.workers)}"
                 )
             return worker
-        lang = given.lang or languages.guess_language(given.texts)
         if given.lang is None and len(self.workers) == 1:
             return next(iter(self.workers.values()))
+        lang = given.lang or languages.guess_language(given.texts)
         fitting = [worker for worker in self.workers.values() if worker.lang == lang]
         usable = [worker for worker in fitting if worker.state != "failed"]
         if usable or fitting:
             return (usable or fitting)[0]
         _refuse_language(lang, self.workers)
 
-    def _submit(self, worker: Worker, given: AnnotateRequest) -> Job:
-        """RAISES (HTTPException): If there is no place, or the pipeline cannot be used."""
-        pieces = [
-            Piece(number, start, text[start:end])
-            for number, text in enumerate(given.texts)
-            for start, end in split_text(text, lang=worker.lang)
-        ]
-        try:
-            return worker.submit(pieces)
-        except Full as error:
-            raise HTTPException(429, str(error), {"Retry-After": str(error.retry_after)}) from error
-        except Unavailable as error:
-            raise HTTPException(503, f"The pipeline {worker.name!r} cannot be used: {error}") from error
+    def _check_length(self, texts: Sequence[str]) -> None:
+        """RAISES (HTTPException): If a request's texts are too long."""
+        chars, most = sum(map(len, texts)), self.settings.max_chars
+        if chars > most:
+            raise HTTPException(413, f"The text has {chars:,} characters; {most:,} is the most")
 
     # --- Results -------------------------------------------------------------
 
     async def render(self, given: RenderRequest) -> RenderAnswer:
         """The view of a sentence, as HTML, corrected or not."""
-        card = markup.sentence_card(to_view(given.sentence), self.options, given.key, given.lang)
+        self._check_length([given.sentence.text])
+        card = await anyio.to_thread.run_sync(
+            lambda: markup.sentence_card(to_view(given.sentence), self.options, given.key, given.lang),
+            limiter=self.rendering,
+        )
         return RenderAnswer(html=card)
 
     async def export(self, given: ExportRequest) -> Response:
         """Documents as a file: "jsonl" as of `python -m spacy eat annotate`, "spacy" for training and
         `python -m spacy eat show`, "conll" with a token and its tag a row."""
+        self._check_length([document.text for document in given.documents])
         export = EXPORTS[given.format]
         try:
             content = await anyio.to_thread.run_sync(export.write, given.documents, limiter=self.exporting)
@@ -391,9 +409,9 @@ async def _answers(job: Job, timeout: float) -> AsyncIterator[Answer | None]:
         yield answer
 
 
-def _event(name: str, data: Mapping[str, Any]) -> str:
+def _event(data: Event) -> str:
     """RETURNS (str): A server-sent event."""
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"event: {EVENTS[type(data)]}\ndata: {data.model_dump_json()}\n\n"
 
 
 def _refuse_language(lang: str | None, workers: Mapping[str, Worker]) -> NoReturn:
@@ -428,21 +446,45 @@ async def _failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": INTERNAL}, status_code=500)
 
 
-def _add_token_to_openapi(app: FastAPI, needed: bool) -> None:
-    """Say in the schema that a token is needed, which the gate looks at."""
-    if not needed:
-        return
+# --- The schema --------------------------------------------------------------
+
+
+def _refusals(has_token: bool) -> Responses:
+    """What may be answered to any request."""
+    found = {status: why for status, why in REFUSALS.items() if has_token or status != 401}
+    found[422] = "The request is no JSON, or not what it should be"
+    return {status: {"model": Problem, "description": found[status]} for status in sorted(found)}
+
+
+def _complete_openapi(app: FastAPI, has_token: bool) -> None:
+    """Say in the schema what FastAPI cannot know: that a token is needed, which the gate looks at, and that
+    an answer is a stream of events."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema:
+            return app.openapi_schema
         schema = plain()
-        schema.setdefault("components", {})["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer"}
-        }
-        for path, operations in schema["paths"].items():
-            for operation in operations.values():
-                if path not in PUBLIC:
-                    operation["security"] = [{"token": []}]
+        if has_token:
+            schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            for path, operations in schema["paths"].items():
+                for operation in operations.values():
+                    if path not in PUBLIC:
+                        operation["security"] = [{"token": []}]
+        answer = schema["paths"]["/annotate/stream"]["post"]["responses"]["200"]
+        models = answer["content"]["application/json"]["schema"]["anyOf"]
+        # `itemSchema` is OpenAPI 3.2's word for what FastAPI's own streams have, too
+        events = [_event_schema(name, model) for name, model in zip(EVENTS.values(), models, strict=True)]
+        answer["content"] = {EVENT_STREAM: {"itemSchema": {"oneOf": events}}}
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _event_schema(name: str, model: dict[str, Any]) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": model}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {"event": {"const": name}, "data": data},
+    }

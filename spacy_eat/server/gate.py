@@ -30,6 +30,16 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+# What is answered to those who are not let in.
+REFUSALS = {
+    400: "The request is not complete, or not in UTF-8",
+    401: "The token is missing or wrong",
+    403: "The request comes from a page of another server",
+    408: "The request did not arrive in time",
+    413: "The request is too long",
+    421: "The server is not called by this name",
+    503: "The server is busy",
+}
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 BODY_TIMEOUT = 30.0  # seconds in which the body of a request must have arrived
 BUSY = 2  # seconds after which a client may come again

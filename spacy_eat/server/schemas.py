@@ -27,8 +27,9 @@ def _encodable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_encodable)]
 Label = Annotated[Text, Field(max_length=LONGEST_LABEL)]
-Place = Annotated[int, Field(ge=0, lt=FARTHEST)]
-Score = Annotated[float, Field(ge=0.0, le=1.0)]
+Place = Annotated[int, Field(ge=0, lt=FARTHEST, strict=True)]
+Score = Annotated[float, Field(ge=0.0, le=1.0, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
 
 
 class Strict(BaseModel):
@@ -55,7 +56,7 @@ class Entity(Strict):
     english_start: Place | None = None
     english_end: Place | None = None
     answers: list[Text] = Field([], description="What the LLM answered, best first.")
-    chosen: bool = Field(True, description="Whether it is one of the entities (`doc.ents`).")
+    chosen: Switch = Field(True, description="Whether it is one of the entities (`doc.ents`).")
 
 
 class Opinion(Strict):
@@ -169,7 +170,7 @@ class AnnotateRequest(Strict):
 class StreamRequest(AnnotateRequest):
     """Texts to annotate, with an event for each sentence."""
 
-    html: bool = Field(False, description="Whether events have the view of their sentence, as HTML.")
+    html: Switch = Field(False, description="Whether events have the view of their sentence, as HTML.")
 
 
 class RenderRequest(Strict):
@@ -201,6 +202,35 @@ class AnnotateAnswer(BaseModel):
 
     pipeline: str
     documents: list[Document]
+
+
+class Started(BaseModel):
+    """The event `start`: a request has its place."""
+
+    pipeline: str
+    lang: str = Field(description="Language code of the pipeline; empty while it is being loaded.")
+    sentences: int = Field(description="How many there will be events for, or more where a pipeline splits.")
+
+
+class Waiting(BaseModel):
+    """The event `waiting`: nothing was finished for some seconds."""
+
+    before: int = Field(description="Sentences of all requests that no batch has taken yet.")
+
+
+class Finished(BaseModel):
+    """The event `sentence`: one is finished."""
+
+    document: int = Field(description="Which of the texts it is from, counted from 0.")
+    sentence: Sentence
+    html: str | None = Field(None, description="The view of it; null if it was not asked for.")
+
+
+class Done(BaseModel):
+    """The event `done`, the last one: all sentences are finished."""
+
+    lang: str
+    seconds: float
 
 
 class RenderAnswer(BaseModel):
@@ -235,6 +265,17 @@ class Health(BaseModel):
 
     status: Literal["ok", "loading", "failed"]
     requests: int
+
+
+# What `POST /annotate/stream` sends, and the names of the events. The last is `done`, or `error`.
+Event = Started | Waiting | Finished | Done | Problem
+EVENTS: dict[type[BaseModel], str] = {
+    Started: "start",
+    Waiting: "waiting",
+    Finished: "sentence",
+    Done: "done",
+    Problem: "error",
+}
 
 
 # --- From views and back -----------------------------------------------------

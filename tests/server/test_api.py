@@ -101,6 +101,8 @@ def test_a_pipeline_that_does_not_load_says_why(serve: Serve) -> None:
     [
         (b"{", 422, "JSON"),
         (b"\xff\xfe", 422, ""),
+        (b'{"text": "\xff"}', 400, "parsing the body"),
+        (b'{"text": "a", "html": 0}', 422, "html"),
         (b"{}", 422, "text: Field required"),
         (b'{"text": []}', 422, "at least 1 item"),
         (b'{"text": "a", "more": 1}', 422, "more"),
@@ -117,7 +119,25 @@ def test_wrong_requests_are_told_why(serve: Serve, body: bytes, status: int, rea
         headers = {"Content-Type": "application/json"}
         answer = site.client.post(path, content=body, headers=headers)
         assert answer.status_code == status and reason in answer.json()["detail"]
+        schema = site.client.get("/openapi.json").json()
+        assert str(status) in schema["paths"][path]["post"]["responses"]
     assert site.requests() == 0
+
+
+def test_results_that_are_too_long(serve: Serve) -> None:
+    client = serve(max_chars=10).client
+    for chars, status in ((10, 200), (11, 413)):
+        text = "张" * chars
+        sentence = {"start": 0, "end": chars, "text": text}
+        documents = [{"text": text[:6], "lang": "zh", "sentences": []}]
+        documents.append({"text": text[6:], "lang": "zh", "sentences": []})
+        for path, given in (
+            ("/render", {"sentence": sentence}),
+            ("/export", {"format": "jsonl", "documents": documents}),
+        ):
+            answer = client.post(path, json=given)
+            assert answer.status_code == status, path
+            assert status == 200 or "11 characters; 10 is the most" in answer.json()["detail"]
 
 
 def test_what_every_answer_has(serve: Serve) -> None:
@@ -202,3 +222,29 @@ def test_corrected_documents_as_files(serve: Serve) -> None:
 
     sentence["entities"].append({"start": 8, "end": 99, "label": "PER"})
     assert client.post("/export", json={**given, "format": "jsonl"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("lang", "text"),
+    [
+        ("ja", "張三は東京で李四に会った。" * 7692 + "終"),
+        ("en", "(" * 25_000 + ")" * 25_000),
+        ("en", "One  two\n\n three. " * 500 + "張三" + "(" * 5000 + " 東京 \t"),
+        ("zh", "张三😀。\r\n" * 5000),
+    ],
+    ids=["Sudachi", "brackets", "spaces", "characters"],
+)
+def test_long_documents_as_files(serve: Serve, lang: str, text: str) -> None:
+    if lang == "ja":
+        pytest.importorskip("sudachipy", reason="needs the extra 'ja'")
+    # A mark at the very end is in the right place only if all before it is.
+    end = len(text) - 1
+    entity = {"start": end - 1, "end": end, "label": "X"}
+    sentence = {"start": 0, "end": len(text), "text": text, "entities": [entity]}
+    document = {"text": text, "lang": lang, "sentences": [sentence]}
+    given = {"format": "spacy", "documents": [document]}
+    answer = serve().client.post("/export", json=given, timeout=600)
+    assert answer.status_code == 200
+    (doc,) = DocBin().from_bytes(answer.content).get_docs(spacy.blank(lang).vocab)
+    assert doc.text == text
+    assert [(e.start_char, e.end_char, e.label_) for e in doc.ents] == [(end - 1, end, "X")]
