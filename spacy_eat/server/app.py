@@ -21,6 +21,7 @@ from ..text.sentences import split_text
 from ..viewer import markup
 from .exports import EXPORTS
 from .gate import REFUSALS, ASGIApp, Gate, Rules
+from .reference import reference
 from .schemas import (
     EVENTS,
     AnnotateAnswer,
@@ -52,7 +53,7 @@ BYTES_PER_CHAR, BYTES_MORE = 100, 65536
 BODIES_TOGETHER = 8  # of the largest requests
 Responses = dict[int | str, dict[str, Any]]  # what FastAPI says of answers in the schema
 EVENT_STREAM = "text/event-stream"
-PUBLIC = ("/", "/health", "/openapi.json")
+PUBLIC = ("/", "/docs", "/health", "/openapi.json")
 GONE = 499  # what a request ends with whose client does not wait for it: for the log
 STATIC = {
     "app.css": "text/css; charset=utf-8",
@@ -157,6 +158,7 @@ class Routes:
         unknown: Responses = {404: {"model": Problem, "description": "No such pipeline"}}
 
         app.get("/", include_in_schema=False)(self.page)
+        app.get("/docs", include_in_schema=False)(self.docs)
         app.get("/static/{name}", include_in_schema=False)(self.static)
         app.get("/health", tags=["server"])(self.health)
         app.get("/pipelines", tags=["server"])(self.pipelines)
@@ -181,6 +183,10 @@ class Routes:
     async def page(self) -> HTMLResponse:
         """The page on which texts are annotated and corrected."""
         return HTMLResponse(_file("index.html"))
+
+    async def docs(self, request: Request) -> HTMLResponse:
+        """The schema, for people."""
+        return HTMLResponse(_file("reference.html").replace("{body}", reference(request.app.openapi())))
 
     async def static(self, name: str) -> Response:
         """What the page is made of."""

@@ -5,7 +5,7 @@ from html import escape
 from typing import NamedTuple
 
 SIZE = 260  # of the plot, in units of the SVG
-MARGIN = 44  # for the numbers and names of the axes
+MARGIN = 52  # for the numbers and names of the axes
 
 
 class Line(NamedTuple):

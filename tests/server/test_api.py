@@ -169,6 +169,7 @@ def test_a_token(serve: Serve) -> None:
     for wrong in ("Bearer falsch", "geheim", ""):
         refused = client.post("/annotate", json=given, headers={"Authorization": wrong})
         assert refused.status_code == 401 and refused.headers["www-authenticate"] == "Bearer"
+    assert "POST /annotate/stream" in httpx.get(f"{client.base_url}/docs").text  # as the schema
     operation = client.get("/openapi.json").json()["paths"]["/annotate"]["post"]
     assert operation["security"] == [{"token": []}]
 

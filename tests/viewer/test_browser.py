@@ -1,8 +1,12 @@
 """Pages as a browser shows them."""
 
+from itertools import combinations
+
 import pytest
 
 from spacy_eat.viewer import render
+from spacy_eat.viewer.charts import Line, chart
+from spacy_eat.viewer.markup import static, whole_page
 
 from .docs import AR, ZH, add_group, make_doc
 
@@ -68,3 +72,17 @@ def test_print_shows_all(open_page, url):
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
     assert page.locator("summary").first.is_hidden()
+
+
+def test_the_words_of_a_chart_stand_apart(open_page, tmp_path):
+    figure = chart([Line([(0, 0), (1, 1)], "this run", "this")], "Title", "mean score", "share of the words")
+    path = tmp_path / "chart.html"
+    path.write_text(whole_page(figure, "Chart", css=static("report.css")), encoding="utf-8")
+    texts = open_page(path.as_uri()).locator(".chart > svg text")
+    assert texts.count() == 12
+    boxes = [text.bounding_box() for text in texts.all()]
+    for a, b in combinations(boxes, 2):
+        apart = (a["x"] + a["width"] <= b["x"] or b["x"] + b["width"] <= a["x"]) or (
+            a["y"] + a["height"] <= b["y"] or b["y"] + b["height"] <= a["y"]
+        )
+        assert apart, (a, b)

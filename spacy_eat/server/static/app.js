@@ -103,6 +103,7 @@
         } else if (name === "sentence") {
           const card = element(data.html);
           $("view").append(card);
+          $("hint").hidden = false;
           shown.sentences.push({ data: data.sentence, key: String(shown.sentences.length), element: card });
           tell(`${shown.sentences.length} of ${total} sentences`);
         }
@@ -111,7 +112,7 @@
       if (running === own) {
         running = null;
         $("stop").hidden = true;
-        $("save").hidden = $("hint").hidden = !shown.sentences.length;
+        $("save").hidden = !shown.sentences.length;
       }
     }
   });
@@ -157,7 +158,7 @@
 
   function openSelection() {
     const selection = getSelection();
-    if (running || selection.isCollapsed || !selection.rangeCount) return false;
+    if (selection.isCollapsed || !selection.rangeCount) return false;
     const range = selection.getRangeAt(0);
     const sentence = sentenceOf(range.commonAncestorContainer);
     const source = sentence?.element.querySelector(".eat-source");
@@ -173,7 +174,9 @@
 
   const show = attempt(async (sentence) => {
     const given = { sentence: sentence.data, lang: shown.lang, key: sentence.key };
+    const asked = (sentence.asked = {});
     const card = element((await (await ask("render", given)).json()).html);
+    if (sentence.asked !== asked) return; // it was corrected again meanwhile
     sentence.element.replaceWith(card);
     sentence.element = card;
   });
@@ -219,11 +222,11 @@
   $("view").addEventListener("mouseup", () => setTimeout(openSelection));
   $("view").addEventListener("click", (event) => {
     const mark = event.target.closest(".eat-source .eat-mark");
-    if (!running && mark && getSelection().isCollapsed && !event.target.closest("a")) openMark(mark);
+    if (mark && getSelection().isCollapsed && !event.target.closest("a")) openMark(mark);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && chosen) close();
-    if (event.key !== "Enter" || running || !event.target.closest?.("#view") || event.target.closest("#edit, a, summary")) return;
+    if (event.key !== "Enter" || !event.target.closest?.("#view") || event.target.closest("#edit, a, summary")) return;
     const mark = event.target.closest(".eat-source .eat-mark");
     if (mark) {
       event.preventDefault(); // else it would submit the form that takes the focus
