@@ -20,7 +20,7 @@ MANUAL = "manual"  # the annotator that a person is
 CERTAIN = 1.0  # the score of what a person has set
 # Characters that are tokenized together. spaCy's tokenizer takes time that grows with the square of what has
 # no space, and Sudachi refuses texts of more than 49,149 bytes.
-PIECE = 2000
+PIECE = 1000
 
 
 class Export(NamedTuple):
