@@ -5,7 +5,6 @@ Swagger UI and its like write HTML and styles into their page, which the server'
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
 from html import escape
 from typing import Any
 
@@ -21,7 +20,7 @@ def reference(schema: Schema) -> str:
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
     }
-    shared = reduce(set.intersection, (set(_refusals(o)) for o in operations.values()))
+    shared = set.intersection(*(set(_refusals(o)) for o in operations.values()))
     links = (f'<li><a href="#{_anchor(name)}">{_code(name)}</a></li>' for name in operations)
     parts = [
         _prose(schema["info"]["description"]),
@@ -47,7 +46,7 @@ def _operation(name: str, operation: Schema, shared: set[tuple[str, str]]) -> st
     body = operation.get("requestBody", {}).get("content", {})
     given += [(f"body, {escape(kind)}", _type(media["schema"])) for kind, media in body.items()]
     answers = [
-        (status, escape(answer["description"]), "<br>".join(_contents(answer["content"])))
+        (status, escape(answer["description"]), "<br>".join(_contents(answer.get("content", {}))))
         for status, answer in sorted(operation["responses"].items())
         if (status, escape(answer["description"])) not in shared
     ]
