@@ -51,7 +51,7 @@ def tokenize(tokenizer: Callable[[str], Doc], text: str, most: int) -> Doc:
     doc = Doc.from_docs(docs, ensure_whitespace=False)
     # Where a piece starts is not where a sentence was found to start. Token by token it would take time that
     # grows with the square of the length.
-    doc.from_array("SENT_START", np.zeros(len(doc), dtype="uint64"))
+    doc.from_array("SENT_START", np.zeros(len(doc), dtype="uint64"))  # type: ignore[arg-type]
     if sub_tokens:
         doc.user_data["sub_tokens"] = sub_tokens
     return doc

@@ -230,7 +230,7 @@ def test_corrected_documents_as_files(serve: Serve) -> None:
     [
         ("ja", "張三は東京で李四に会った。" * 7692 + "終"),
         ("en", "(" * 25_000 + ")" * 25_000),
-        ("en", "One  two\n\n three. " * 500 + "張三" + "(" * 5000 + " 東京 \t"),
+        ("en", "One  two\n\n three. " * 500 + "張三" + "(" * 5000 + " 東京\t"),
         ("zh", "张三😀。\r\n" * 5000),
     ],
     ids=["Sudachi", "brackets", "spaces", "characters"],

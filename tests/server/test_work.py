@@ -1,6 +1,7 @@
 """Who gets how much of a batch."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import spacy
 from spacy.language import Language
@@ -40,7 +41,8 @@ def test_a_long_text_leaves_room_for_those_that_come_later() -> None:
 
     worker = Worker("zh", load, places=8, batch_size=8, warm_up=False)
     worker.start()
-    asyncio.run(run())
+    with ThreadPoolExecutor() as threads:  # a loop of its own, also where a browser's runs in this thread
+        threads.submit(asyncio.run, run()).result()
     worker.close()
     expected = "甲7 甲8 乙0 丙0 甲9 甲10 乙1 乙2 丙1 丙2 甲11 甲12 甲13 甲14 乙3 乙4 乙5 乙6"
     assert " ".join(held.seen[7:]).startswith(expected)

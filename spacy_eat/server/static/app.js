@@ -60,6 +60,8 @@
     for (const mark of card.querySelectorAll(".eat-source .eat-mark")) {
       mark.tabIndex = 0;
       mark.setAttribute("role", "button");
+      // A button has no links in it: the same number leads from the English.
+      mark.querySelectorAll("a[href]").forEach((link) => link.removeAttribute("href"));
     }
     return card;
   }
