@@ -86,7 +86,8 @@ def on_encoder(lang: str, langs: Sequence[str], version: str) -> Path | None:
         return None
     characters = {"nlp": {"tokenizer": {"@tokenizers": "spacy_eat.ClusterTokenizer.v1"}}}
     nlp = spacy.blank(lang, config=characters if lang == "xx" else {})
-    ner = nlp.add_pipe("eat_token_classifier", name="ner", config={"pooling": "mean"})
+    # As in `eat_source_tagger`: what is rather wrong than right is left out.
+    ner = nlp.add_pipe("eat_token_classifier", name="ner", config={"pooling": "mean", "min_score": 0.5})
     with TemporaryDirectory() as folder:
         before, after = cut_vocabulary(path, texts(langs), folder)
         ner.from_disk(folder)

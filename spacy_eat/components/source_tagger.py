@@ -136,6 +136,7 @@ class SourceTagger(Pipe):
                 keep_tags=self.keep_tags,
                 mixed_precision=self.mixed_precision,
                 runtime=self.runtime,
+                min_score=self.min_score,
             )
             self._classifier = classifier.from_disk(self._folder)
         return self._classifier
@@ -181,7 +182,7 @@ class SourceTagger(Pipe):
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of a doc, and the span group. Entities that are there already stay."""
-        self.classifier.set_annotations([doc], self._predict([doc]), self.min_score)
+        self.classifier.set_annotations([doc], self._predict([doc]))
         return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -194,7 +195,7 @@ class SourceTagger(Pipe):
         handle = self.get_error_handler()
         for docs in minibatch(stream, batch_size):
             try:
-                self.classifier.set_annotations(docs, self._predict(docs), self.min_score)
+                self.classifier.set_annotations(docs, self._predict(docs))
             except Exception as error:
                 handle(self.name, self, docs, error)
             else:

@@ -144,6 +144,7 @@ class Found(NamedTuple):
         "max_length": 256,
         "denoiser": None,
         "runtime": "torch",
+        "min_score": 0.0,
     },
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
@@ -161,6 +162,7 @@ def make_token_classifier(
     max_length: int,
     denoiser: Denoiser | None,
     runtime: Runtime,
+    min_score: float,
 ) -> "TokenClassifier":
     """Construct a token classifier. See `TokenClassifier` for the arguments."""
     return TokenClassifier(
@@ -177,6 +179,7 @@ def make_token_classifier(
         max_length=max_length,
         denoiser=denoiser,
         runtime=runtime,
+        min_score=min_score,
     )
 
 
@@ -200,6 +203,7 @@ class TokenClassifier(TrainablePipe):
         max_length: int = 256,
         denoiser: Denoiser | None = None,
         runtime: Runtime = "torch",
+        min_score: float = 0.0,
     ) -> None:
         """
         vocab (Vocab): The shared vocabulary.
@@ -230,7 +234,12 @@ class TokenClassifier(TrainablePipe):
         runtime (str): What finds entities: "torch", or "ctranslate2", which reads with weights of 8 bits on
             the CPU, some three times as fast. It needs the extra `ctranslate2` and a BERT or RoBERTa; scores
             differ in the second digit, one tag in a thousand does. Training is torch's in any case.
+        min_score (float): Entities that are less likely than this, 0.0 to 1.0, are not in `doc.ents`; the
+            span group has them too.
+        RAISES (ValueError): If `min_score` is out of its range.
         """
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"`min_score` of '{name}' is between 0.0 and 1.0, not {min_score}")
         self.vocab = vocab
         self.name = name
         self.encoder = encoder
@@ -242,6 +251,7 @@ class TokenClassifier(TrainablePipe):
         self.mixed_precision = mixed_precision
         self.denoiser = denoiser
         self.runtime: Runtime = runtime
+        self.min_score = min_score
         self._quantized: QuantizedEncoder | None = None
         # `base` is the encoder that what was not trained is taken from; "" where all is in the folder.
         # `temperature` makes probabilities of the scores of a model that is surer than it is right. It is
@@ -420,12 +430,11 @@ class TokenClassifier(TrainablePipe):
         by_piece = TagProbabilities(pieces.starts, pieces.ends, probabilities, self.tags)
         return Tagged(found, certainty, starts[first < starts].tolist(), by_piece)
 
-    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged], min_score: float = 0.0) -> None:
+    def set_annotations(self, docs: Iterable[Doc], found: Iterable[Tagged]) -> None:
         """Set `doc.ents`, and the span group if there is to be one. Entities that are there already stay.
 
         docs (Iterable[Doc]): The docs.
         found (Iterable[Tagged]): What `predict` returned.
-        min_score (float): Less likely ones are in the span group alone.
         """
         for doc, doc_found in zip(docs, found, strict=True):
             spans = self.set_spans(doc, doc_found)
@@ -433,7 +442,7 @@ class TokenClassifier(TrainablePipe):
             free = [
                 span
                 for span, entity in zip(spans, doc_found.entities, strict=True)
-                if entity.score >= min_score and taken.isdisjoint(range(span.start, span.end))
+                if entity.score >= self.min_score and taken.isdisjoint(range(span.start, span.end))
             ]
             doc.set_ents([*doc.ents, *free], default="outside")
 

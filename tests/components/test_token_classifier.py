@@ -90,6 +90,21 @@ def test_saved_without_pickles_and_loaded(nlp, tmp_path):
     assert [found(copy(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
 
 
+def test_what_is_less_likely_is_in_the_group_alone(nlp, tmp_path):
+    nlp.to_disk(tmp_path)
+    text = "Ann Bob Rome Oslo sings."
+    settings = {"components.ner.spans_key": "all"}
+    all_of_it = spacy.load(tmp_path, config=settings)(text)
+    scores = all_of_it.spans["all"].attrs["scores"]
+    assert len(scores) == len(all_of_it.ents) > 1
+    middle = float(np.sort(scores)[-2:].mean())
+    doc = spacy.load(tmp_path, config={**settings, "components.ner.min_score": middle})(text)
+    assert [ent.start for ent in doc.ents] == [all_of_it.spans["all"][int(scores.argmax())].start]
+    assert len(doc.spans["all"]) == len(scores)
+    with pytest.raises(ValueError, match=r"between 0\.0 and 1\.0, not 2"):
+        TokenClassifier(nlp.vocab, min_score=2)
+
+
 def test_bytes(nlp, encoder):
     copy = TokenClassifier(nlp.vocab, encoder="not needed").from_bytes(nlp.get_pipe("ner").to_bytes())
     for text, entities in TEXTS:
