@@ -7,7 +7,6 @@ spans' scores, their expected calibration error and strict F1. The best one belo
 as `temperature`. No gold label of another language is looked at.
 """
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +15,9 @@ import typer
 from wasabi import msg
 
 from spacy_eat.components.source_tagger import SourceTagger
-from spacy_eat.corpora import read
-from spacy_eat.evaluation.scores import reliability
+from spacy_eat.corpora import read, to_examples
+from spacy_eat.training.students.calibration import fit_temperature
 from tests.conftest import DATA
-
-TEMPERATURES = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
 
 def main(
@@ -29,26 +26,15 @@ def main(
     limit: int = 1000,
 ) -> None:
     """Print a table, and the best temperature."""
-    records = list(read(gold, lang="en"))[:limit]
     nlp = spacy.blank("en")
+    docs = [example.reference for example in to_examples(list(read(gold, lang="en"))[:limit], nlp)]
     classifier = SourceTagger(nlp.vocab, weights=weights).classifier
-    docs = [nlp.make_doc(record.text) for record in records]
-    rows, losses = [], {}
-    for temperature in TEMPERATURES:
-        classifier.cfg["temperature"] = temperature
-        pairs, names = [], 0
-        for doc, record, found in zip(docs, records, classifier.predict(docs), strict=True):
-            wanted = {(*span.place, span.label) for span in record.spans or ()}
-            names += len(wanted)
-            for entity in found.entities:
-                span = doc[entity.start : entity.end]
-                pairs.append((entity.score, (span.start_char, span.end_char, entity.label) in wanted))
-        logs = [math.log(max(1e-6, score if right else 1 - score)) for score, right in pairs]
-        losses[temperature] = -sum(logs) / len(logs)
-        f1 = 2 * sum(right for _, right in pairs) / (len(pairs) + names)
-        rows.append([temperature, f"{losses[temperature]:.3f}", f"{reliability(pairs)[1]:.3f}", f"{f1:.3f}"])
+    rows = [
+        (fit.temperature, *(f"{number:.3f}" for number in fit[1:]))
+        for fit in fit_temperature(classifier, docs)
+    ]
     msg.table(rows, header=["temperature", "log loss", "ECE", "strict F1"], divider=True)
-    print(f"temperature = {min(losses, key=lambda t: losses[t])}")
+    print(f"temperature = {classifier.cfg['temperature']}")
 
 
 if __name__ == "__main__":
