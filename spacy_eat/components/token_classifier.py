@@ -14,6 +14,7 @@ told by all the pieces that it shares characters with (`pooling = "mean"`).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from multiprocessing import parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
@@ -233,7 +234,8 @@ class TokenClassifier(TrainablePipe):
             `spacy_eat.EasyFirst.v1` or `spacy_eat.Prototypes.v1`; None to learn them as they are.
         runtime (str): What finds entities: "torch", or "ctranslate2", which reads with weights of 8 bits on
             the CPU, some three times as fast. It needs the extra `ctranslate2` and a BERT or RoBERTa; scores
-            differ in the second digit, one tag in a thousand does. Training is torch's in any case.
+            differ in the second digit, one tag in a thousand does. Training is torch's in any case, and so is
+            what the workers of `nlp.pipe` (`n_process`) do.
         min_score (float): Entities that are less likely than this, 0.0 to 1.0, are not in `doc.ents`; the
             span group has them too.
         RAISES (ValueError): If `min_score` is out of its range.
@@ -361,7 +363,7 @@ class TokenClassifier(TrainablePipe):
 
     def _scores(self, docs: list[Doc]) -> Scores:
         """What the encoder says of docs, by whatever computes it."""
-        if self.runtime == "torch" or (self._quantized and not self._quantized.is_usable):
+        if _is_worker() or self.runtime == "torch":  # CTranslate2 does not survive a fork
             return cast(Scores, self.model.predict(docs))
         if self._quantized is None:
             self._quantized = QuantizedEncoder(self._module.base_model)
@@ -629,6 +631,7 @@ class TokenClassifier(TrainablePipe):
         """Load a token classifier for the labels and its tokenizer, safetensors only, without remote code.
         With a `base`, the folder has only what was trained: the rest is the base's."""
         transformers = require_transformers(PURPOSE)
+        _is_worker()  # before torch does anything
         base = self.cfg.get("base", "")
         tags = dict(enumerate(self.tags))
         try:
@@ -665,6 +668,17 @@ class TokenClassifier(TrainablePipe):
             return
         self._module.save_pretrained(path, state_dict=weights, safe_serialization=True)
         self.tokenizer.save_pretrained(path)
+
+
+def _is_worker() -> bool:
+    """RETURNS (bool): Whether this is a worker of `nlp.pipe`. A forked one has none of torch's threads:
+    it computes with one, as it would wait for the others."""
+    if parent_process() is None:
+        return False
+    import torch
+
+    torch.set_num_threads(1)
+    return True
 
 
 def _load_trained(module: Any, folder: Path) -> None:

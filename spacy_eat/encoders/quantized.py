@@ -1,6 +1,5 @@
 """An encoder in 8 bits, by CTranslate2: some three times as fast on a CPU, and only for reading."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -40,12 +39,6 @@ class QuantizedEncoder:
         with TemporaryDirectory() as folder:
             spec.save(folder)
             self._encoder = ctranslate2.Encoder(folder, device="cpu", compute_type="int8")
-        self._process = os.getpid()
-
-    @property
-    def is_usable(self) -> bool:
-        """RETURNS (bool): False in a process that was forked since, where CTranslate2's threads are not."""
-        return self._process == os.getpid()
 
     def __call__(
         self, identifiers: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None

@@ -79,7 +79,7 @@ def test_in_8_bits_it_finds_the_same(weights, tmp_path):
     nlp = spacy.blank("zh")
     nlp.add_pipe("eat_source_tagger", config={"weights": weights, "runtime": "ctranslate2"})
     assert [ent.text for ent in nlp("a 京都 b").ents] == ["京都"]
-    # A process that is forked from here has none of CTranslate2's threads.
+    # A process that is forked from here has neither CTranslate2's threads nor torch's.
     assert [[e.text for e in doc.ents] for doc in nlp.pipe(["a 京都 b"] * 2, n_process=2, batch_size=1)] == [
         ["京都"],
         ["京都"],
