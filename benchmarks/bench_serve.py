@@ -8,7 +8,6 @@ read them as they are finished. The last ones to have their first sentence are t
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import statistics
@@ -21,12 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import psutil
 import typer
 from wasabi import msg
 
 from spacy_eat.corpora import read
-
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Served(NamedTuple):
@@ -91,11 +89,6 @@ async def ask_all(address: str, texts: list[str], timeout: float) -> list[Served
         return await asyncio.gather(*(ask(client, text, timeout) for text in texts))
 
 
-def memory(process: int) -> float:
-    """RETURNS (float): What a process has in memory, in MB."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE / 1e6
-
-
 def main(
     texts: Path,
     lang: str = "zh",
@@ -116,9 +109,9 @@ def main(
     given = [record.text for record in read(texts, lang=lang)][: clients * sentences]
     own = ["\n".join(given[i::clients]) for i in range(clients)]
     with server(pipeline) as (address, process):
-        before = memory(process)
+        before = psutil.Process(process).memory_info().rss
         served = asyncio.run(ask_all(address, own, timeout))
-        after = memory(process)
+        after = psutil.Process(process).memory_info().rss
         left = httpx.get(f"{address}/health").json()["requests"]
     for error in sorted({one.error for one in served if one.error}):
         msg.fail(f"{sum(one.error == error for one in served)} clients: {error}")
@@ -134,7 +127,7 @@ def main(
         ("the last client's, in means", f"{max(firsts) / mean:.2f}"),
         ("seconds to the last sentence, mean", f"{statistics.mean(one.last for one in done):.1f}"),
         ("requests that still have a place", left),
-        ("the server's memory before and after, MB", f"{before:.0f}, {after:.0f}"),
+        ("the server's memory before and after, MB", f"{before / 1e6:.0f}, {after / 1e6:.0f}"),
     ]
     msg.table(rows, aligns=("l", "r"))
 

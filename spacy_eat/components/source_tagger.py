@@ -23,7 +23,7 @@ from .. import languages
 from ..text.tokenizers import ClusterTokenizer
 from ..weights import SOURCE_TAGGER
 from .placement import split_tokens
-from .token_classifier import Runtime, Tagged, TokenClassifier
+from .token_classifier import Runtime, Tagged, TokenClassifier, check_min_score
 
 SPANS_KEY = "eat_source_tagger"
 EMBEDDED = "embedded"
@@ -109,8 +109,7 @@ class SourceTagger(Pipe):
         self.name = name
         self.weights = weights
         self.spans_key = spans_key
-        if not 0.0 <= min_score <= 1.0:
-            raise ValueError(f"`min_score` of '{name}' is between 0.0 and 1.0, not {min_score}")
+        check_min_score(name, min_score)
         self.split_tokens = split_tokens
         self.min_score = min_score
         self.keep_tags = keep_tags

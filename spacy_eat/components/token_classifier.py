@@ -240,8 +240,7 @@ class TokenClassifier(TrainablePipe):
             span group has them too.
         RAISES (ValueError): If `min_score` is out of its range.
         """
-        if not 0.0 <= min_score <= 1.0:
-            raise ValueError(f"`min_score` of '{name}' is between 0.0 and 1.0, not {min_score}")
+        check_min_score(name, min_score)
         self.vocab = vocab
         self.name = name
         self.encoder = encoder
@@ -345,11 +344,20 @@ class TokenClassifier(TrainablePipe):
         RETURNS (List[Tagged]): For each doc its entities.
         """
         docs = list(docs)
+        return self.find(docs, self.read(docs))
+
+    def read(self, docs: Sequence[Doc]) -> list[tuple[Pieces, np.ndarray] | None]:
+        """What the encoder says of docs, before it is decided what is found in them.
+
+        docs (Sequence[Doc]): The docs.
+        RETURNS (List[Optional[Tuple[Pieces, ndarray]]]): For each doc its pieces, and scores of the tags,
+            shape (pieces, tags); None for docs without tokens.
+        """
         if self._module is None:
             raise ValueError(Errors.E109.format(name=self.name))
         # Docs of similar length share a batch, so that little of it is padding.
         order = sorted(range(len(docs)), key=lambda i: len(docs[i].text))
-        found = [Tagged([]) for _ in docs]
+        found: list[tuple[Pieces, np.ndarray] | None] = [None] * len(docs)
         for _, group in groupby(enumerate(order), key=lambda item: item[0] // 32):
             indices = [i for _, i in group if len(docs[i])]
             if not indices:
@@ -358,12 +366,26 @@ class TokenClassifier(TrainablePipe):
             ends = np.cumsum([len(pieces) for pieces in scores.pieces])
             rows = np.split(self.model.ops.to_numpy(scores.tags), ends[:-1])
             for i, pieces, tags in zip(indices, scores.pieces, rows, strict=True):
-                found[i] = self._find(docs[i], pieces, _softmax(tags / self.cfg.get("temperature", 1.0)))
+                found[i] = pieces, tags
         return found
+
+    def find(self, docs: Sequence[Doc], read: Sequence[tuple[Pieces, np.ndarray] | None]) -> list[Tagged]:
+        """Find entities in what `read` returned, at the temperature in `cfg`.
+
+        docs (Sequence[Doc]): The docs.
+        read (Sequence[Optional[Tuple[Pieces, ndarray]]]): What the encoder says of each.
+        RETURNS (List[Tagged]): For each doc its entities.
+        """
+        temperature = self.cfg.get("temperature", 1.0)
+        return [
+            self._find(doc, one[0], _softmax(one[1] / temperature)) if one else Tagged([])
+            for doc, one in zip(docs, read, strict=True)
+        ]
 
     def _scores(self, docs: list[Doc]) -> Scores:
         """What the encoder says of docs, by whatever computes it."""
-        if _is_worker() or self.runtime == "torch":  # CTranslate2 does not survive a fork
+        _prepare_worker()
+        if self.runtime == "torch" or _is_worker():  # CTranslate2 does not survive a fork
             return cast(Scores, self.model.predict(docs))
         if self._quantized is None:
             self._quantized = QuantizedEncoder(self._module.base_model)
@@ -631,7 +653,7 @@ class TokenClassifier(TrainablePipe):
         """Load a token classifier for the labels and its tokenizer, safetensors only, without remote code.
         With a `base`, the folder has only what was trained: the rest is the base's."""
         transformers = require_transformers(PURPOSE)
-        _is_worker()  # before torch does anything
+        _prepare_worker()
         base = self.cfg.get("base", "")
         tags = dict(enumerate(self.tags))
         try:
@@ -671,14 +693,17 @@ class TokenClassifier(TrainablePipe):
 
 
 def _is_worker() -> bool:
-    """RETURNS (bool): Whether this is a worker of `nlp.pipe`. A forked one has none of torch's threads:
-    it computes with one, as it would wait for the others."""
-    if parent_process() is None:
-        return False
-    import torch
+    """RETURNS (bool): Whether this is a worker of `nlp.pipe`."""
+    return parent_process() is not None
 
-    torch.set_num_threads(1)
-    return True
+
+def _prepare_worker() -> None:
+    """Before torch does anything in a worker: one that was forked has none of torch's threads, and would wait
+    for them. It computes with one."""
+    if _is_worker():
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def _load_trained(module: Any, folder: Path) -> None:
@@ -717,6 +742,12 @@ def _freeze(module: Any, layers: int, encoder: str) -> None:
         )
     for part in (getattr(base, "embeddings", module.get_input_embeddings()), *stack[:layers]):
         part.requires_grad_(False)
+
+
+def check_min_score(name: str, min_score: float) -> None:
+    """RAISES (ValueError): If a component's least score is out of its range."""
+    if not 0.0 <= min_score <= 1.0:
+        raise ValueError(f"`min_score` of '{name}' is between 0.0 and 1.0, not {min_score}")
 
 
 def decode(scores: np.ndarray) -> list[int]:

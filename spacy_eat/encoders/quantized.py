@@ -41,18 +41,16 @@ class QuantizedEncoder:
             self._encoder = ctranslate2.Encoder(folder, device="cpu", compute_type="int8")
 
     def __call__(
-        self, identifiers: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None
+        self, identifiers: Sequence[list[int]], types: Sequence[list[int]] | None = None
     ) -> np.ndarray:
         """Read windows of pieces.
 
-        identifiers (Sequence[Sequence[int]]): The pieces of each window, without padding.
-        types (Optional[Sequence[Sequence[int]]]): Their token types, zeros if there are none.
+        identifiers (Sequence[List[int]]): The pieces of each window, without padding.
+        types (Optional[Sequence[List[int]]]): Their token types, zeros if there are none.
         RETURNS (ndarray): The vectors of the last layer, shape (windows, most pieces, width).
         """
         types = types or [[0] * len(own) for own in identifiers]
-        read = self._encoder.forward_batch(
-            list(map(list, identifiers)), token_type_ids=list(map(list, types))
-        )
+        read = self._encoder.forward_batch(identifiers, token_type_ids=types)
         return np.array(read.last_hidden_state)
 
 

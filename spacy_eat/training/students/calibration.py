@@ -39,14 +39,17 @@ def fit_temperature(
     RETURNS (List[Fit]): In this order.
     RAISES (ValueError): If nothing was found.
     """
+    wanted = [{(ent.start, ent.end, ent.label_) for ent in doc.ents} for doc in gold]
+    names = sum(map(len, wanted))
+    read = classifier.read(gold)
     found = []
     for temperature in temperatures:
         classifier.cfg["temperature"] = temperature
-        pairs, names = [], 0
-        for doc, tagged in zip(gold, classifier.predict(gold), strict=True):
-            wanted = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
-            names += len(wanted)
-            pairs += [(one.score, (one.start, one.end, one.label) in wanted) for one in tagged.entities]
+        pairs = [
+            (one.score, (one.start, one.end, one.label) in own)
+            for own, tagged in zip(wanted, classifier.find(gold, read), strict=True)
+            for one in tagged.entities
+        ]
         if not pairs:
             raise ValueError(
                 f"'{classifier.name}' finds no entity in {len(gold)} texts: none can calibrate it"

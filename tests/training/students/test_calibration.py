@@ -20,7 +20,10 @@ class Boastful:
         self.cfg: dict[str, float] = {}
         self.logit = logit
 
-    def predict(self, docs):
+    def read(self, docs):
+        return [None] * len(docs)
+
+    def find(self, docs, read):
         score = float(1 / (1 + np.exp(-self.logit / self.cfg["temperature"])))
         return [Tagged([Found(0, 1, "PER", score)]) for _ in docs]
 
@@ -46,6 +49,6 @@ def test_scores_become_probabilities():
 
 def test_nothing_to_fit_it_on():
     tagger = Boastful(1.0)
-    tagger.predict = lambda docs: [Tagged([]) for _ in docs]
+    tagger.find = lambda docs, read: [Tagged([]) for _ in docs]
     with pytest.raises(ValueError, match="'boastful' finds no entity in 3 texts"):
         fit_temperature(tagger, docs(3, 0))
