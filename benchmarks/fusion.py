@@ -12,51 +12,43 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import spacy
 import typer
 from spacy.tokens import Doc
 from wasabi import msg
 
 from benchmarks.chains import SETS, recorded, replay
 from spacy_eat.alignment.encoder import make_encoder_aligner
-from spacy_eat.components.fusion import annotations_of
-from spacy_eat.components.placement import place
+from spacy_eat.components.fusion import annotations_of, fuse
+from spacy_eat.components.placement import set_group
 from spacy_eat.components.source_tagger import SPANS_KEY, SourceTagger
-from spacy_eat.evaluation.bootstrap import interval
+from spacy_eat.components.token_classifier import Runtime
+from spacy_eat.evaluation.bootstrap import Counts, interval
 from spacy_eat.evaluation.scores import reliability
 from spacy_eat.evaluation.tables import table
 from spacy_eat.fusion import BayesianAggregation, Vote
 from spacy_eat.fusion.select import select
-from spacy_eat.records import new_record
-from spacy_eat.types import EntityRecord, Span, Text
+from spacy_eat.pipelines import blank
+from spacy_eat.records import FUSED
+from spacy_eat.types import Combiner, Span, Text
 
 Found = Sequence[Sequence[Span]]
 ALIGNER = "eat"
 
 
-def tagged(texts: Sequence[str], lang: str, weights: str) -> list[Doc]:
+def tagged(texts: Sequence[str], lang: str, weights: str, runtime: Runtime = "torch") -> list[Doc]:
     """Docs with what the tagger on the source finds."""
-    nlp = spacy.blank(lang)
-    tagger = SourceTagger(nlp.vocab, weights=weights)
+    nlp = blank(lang)
+    tagger = SourceTagger(nlp.vocab, weights=weights, runtime=runtime)
     docs = [nlp.make_doc(text) for text in texts]
     tagger.annotate(docs)
     return docs
 
 
-def _entity(span: Span) -> EntityRecord:
-    return {
-        "text": "",
-        "label": span.label,
-        "english_start": 0,
-        "english_end": 0,
-        "english_score": 1.0,
-        "answers": [],
-        "logprobs": [],
-        "start_char": span.start_char,
-        "end_char": span.end_char,
-        "status": "exact",
-        "score": span.score,
-    }
+def together(docs: Sequence[Doc], annotators: Sequence[str], combiner: Combiner) -> list[list[Span]]:
+    """RETURNS (List[List[Span]]): For each doc what annotators have together, as `eat_fusion` sets it."""
+    for doc in docs:
+        fuse(doc, annotators, combiner)
+    return [annotations_of(doc, [FUSED])[FUSED] for doc in docs]
 
 
 def first(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
@@ -65,29 +57,34 @@ def first(one: Sequence[Span], other: Sequence[Span]) -> list[Span]:
 
 
 def combinations(
-    texts: Sequence[Text], annotations: Sequence[Mapping[str, Sequence[Span]]], bayes: BayesianAggregation
+    docs: Sequence[Doc], annotations: Sequence[Mapping[str, Sequence[Span]]], bayes: BayesianAggregation
 ) -> dict[str, Found]:
     """RETURNS (Dict[str, Sequence[Sequence[Span]]]): By name what each way of combining finds."""
-    vote = Vote()
+    keys = [ALIGNER, SPANS_KEY]
     return {
         "aligner": [row[ALIGNER] for row in annotations],
         "tagger": [row[SPANS_KEY] for row in annotations],
         "tagger, score from 0.5": [select(row[SPANS_KEY], 0.5) for row in annotations],
         "aligner first, tagger adds": [first(row[ALIGNER], row[SPANS_KEY]) for row in annotations],
         "tagger first, aligner adds": [first(row[SPANS_KEY], row[ALIGNER]) for row in annotations],
-        "Vote.v1": [vote(text, row) for text, row in zip(texts, annotations, strict=True)],
-        "BayesianAggregation.v1": [bayes(text, row) for text, row in zip(texts, annotations, strict=True)],
+        "Vote.v1": together(docs, keys, Vote()),
+        "BayesianAggregation.v1": together(docs, keys, bayes),
     }
+
+
+def counts(gold: Found, found: Found) -> Counts:
+    """RETURNS (Counts): For each text what is right, wrong and lost."""
+    return [
+        (len(set(g) & set(f)), len(set(f) - set(g)), len(set(g) - set(f)))
+        for g, f in zip(gold, found, strict=True)
+    ]
 
 
 def scores(gold: Found, found: Found) -> list[object]:
     """RETURNS (List[object]): F1, its interval, precision, recall, calibration error, for a table."""
-    counts = [
-        (len(set(g) & set(f)), len(set(f) - set(g)), len(set(g) - set(f)))
-        for g, f in zip(gold, found, strict=True)
-    ]
-    tp, fp, fn = map(sum, zip(*counts, strict=True))
-    bounds = interval(counts)
+    counted = counts(gold, found)
+    tp, fp, fn = map(sum, zip(*counted, strict=True))
+    bounds = interval(counted)
     pairs = [(span.score, span in g) for g, f in zip(gold, found, strict=True) for span in f]
     return [
         2 * tp / max(1, 2 * tp + fp + fn),
@@ -96,6 +93,21 @@ def scores(gold: Found, found: Found) -> list[object]:
         tp / max(1, tp + fn),
         reliability(pairs)[1],
     ]
+
+
+def reliabilities(
+    bayes: BayesianAggregation, gold: Found, annotations: Sequence[Mapping[str, Sequence[Span]]]
+) -> str:
+    """RETURNS (str): A table of how reliable each annotator is thought to be, beside how reliable it is."""
+    lines = []
+    for annotator, by_label in bayes.reliability().items():
+        for label, estimate in by_label.items():
+            if label:
+                wanted = [(g, f.get(annotator, ())) for g, f in zip(gold, annotations, strict=True)]
+                names = sum(s.label == label for g, _ in wanted for s in g)
+                hits = sum(s in f for g, f in wanted for s in g if s.label == label)
+                lines.append([annotator, label, estimate, hits / max(1, names)])
+    return table(lines, ["annotator", "label", "estimated", "true recall"], ["estimated", "true recall"])
 
 
 def main(
@@ -121,24 +133,15 @@ def main(
         ]
         docs = tagged([text.string for text in texts], lang, weights)
         for doc, spans in zip(docs, aligned, strict=True):
-            doc._.eat = new_record([])
-            place(doc, [_entity(span) for span in spans], off_boundary="split", ents=False)
+            set_group(doc, spans, ALIGNER)
         annotations = [annotations_of(doc, [ALIGNER, SPANS_KEY]) for doc in docs]
         bayes = BayesianAggregation()
         bayes.fit(annotations)
-        combined = combinations(texts, annotations, bayes)
+        combined = combinations(docs, annotations, bayes)
         header = ["", "strict F1", "95 %", "precision", "recall", "ECE"]
         msg.divider(f"{name}: {len(rows)} sentences")
         print(table([[way, *scores(gold, found)] for way, found in combined.items()], header, header[1:]))
-        lines = []
-        for annotator, by_label in bayes.reliability().items():
-            for label, estimate in by_label.items():
-                if label:
-                    wanted = [(g, f[annotator]) for g, f in zip(gold, annotations, strict=True)]
-                    names = sum(s.label == label for g, _ in wanted for s in g)
-                    hits = sum(s in f for g, f in wanted for s in g if s.label == label)
-                    lines.append([annotator, label, estimate, hits / max(1, names)])
-        print(table(lines, ["annotator", "label", "estimated", "true recall"], ["estimated", "true recall"]))
+        print(reliabilities(bayes, gold, annotations))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class EncoderAligner:
         tokenizer, network, settings = self._loaded
         found: list[list[Found | None]] = [[None] * len(sentence.entities) for sentence in sentences]
         with torch.inference_mode():
-            texts = [readable(sentence.english.string, "en") for sentence in sentences]
+            texts = [readable(sentence.english.string, sentence.english.lang) for sentence in sentences]
             here, english = read(network, tokenizer, texts, settings.max_length)
             texts = [readable(sentence.source.string, sentence.source.lang) for sentence in sentences]
             there, source = read(network, tokenizer, texts, settings.max_length)

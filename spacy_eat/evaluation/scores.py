@@ -145,7 +145,7 @@ def reliability(scored: Sequence[tuple[float, bool]]) -> tuple[list[dict[str, An
     scored (Sequence[Tuple[float, bool]]): Scores, 0.0 to 1.0, and whether each is right.
     RETURNS (Tuple[List[Dict[str, Any]], float]): Bins of scores 0.1 wide, those that
         are not empty, each with "count", the mean "score" and the share "right"; and
-        the expected calibration error.
+        the expected calibration error, 0.0 of nothing.
     """
     bins = []
     for tenth in range(10):
@@ -153,7 +153,7 @@ def reliability(scored: Sequence[tuple[float, bool]]) -> tuple[list[dict[str, An
         if inside:
             means = [sum(values) / len(inside) for values in zip(*inside, strict=True)]
             bins.append({"count": len(inside), "score": means[0], "right": means[1]})
-    ece = sum(b["count"] * abs(b["score"] - b["right"]) for b in bins) / len(scored)
+    ece = sum(b["count"] * abs(b["score"] - b["right"]) for b in bins) / max(1, len(scored))
     return bins, ece
 
 

@@ -182,6 +182,14 @@ def test_long_texts_are_read_in_windows(weights):
     assert all(one.spans for one in options)
 
 
+def test_the_other_side_is_read_in_its_language(weights):
+    def options(other):
+        asked = Sentence(Text("anna met bob", "en"), Text(other, "zh"), [Span(0, 2), Span(3, 5)])
+        return [one.spans for one in EncoderAligner(weights)([asked])[0]]
+
+    assert options("安娜見鮑勃") == options("安娜见鲍勃")
+
+
 @pytest.mark.parametrize(
     "source, english, name",
     [
