@@ -10,7 +10,7 @@ from ...tags import TagProbabilities, labels_of, set_tags, tags_of
 from .soft_labels import Denoiser
 
 STEEPNESS = 6.0  # of the sigmoid, by the paper
-_CHUNK = 4096  # pieces whose neighbours are looked for at once
+_CHUNK = 512  # pieces whose neighbours are looked for at once: with the default sample that takes 0.7 GB
 
 
 class NeighbourWeights:
@@ -117,13 +117,14 @@ def neighbour_weights(
     if len(bank) <= 1 or not len(asked):
         return weights
     count = min(neighbours, len(bank) - 1)
+    bank_vectors, bank_labels = vectors[bank].T, labels[bank]
     shares = np.zeros(len(asked), dtype="float32")
     for start in range(0, len(asked), _CHUNK):
         part = asked[start : start + _CHUNK]
-        cosines = vectors[part] @ vectors[bank].T
+        cosines = vectors[part] @ bank_vectors
         cosines[cosines > 0.9999] = -1.0  # the piece itself, and exact copies
-        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-        shares[start : start + _CHUNK] = (labels[bank][nearest] == labels[part][:, None]).mean(axis=1)
+        nearest = np.argpartition(cosines, -count, axis=1)[:, -count:]
+        shares[start : start + _CHUNK] = (bank_labels[nearest] == labels[part][:, None]).mean(axis=1)
     for label in np.unique(labels[asked]):
         mine = labels[asked] == label
         share = shares[mine] / max(float(shares[mine].max()), 1e-9)
