@@ -69,7 +69,10 @@ def annotate(config: Path, texts: Sequence[str], english: dict[str, str]) -> Ite
     install_extensions()
     nlp = load_pipeline(str(config))
     translates = "eat_translator" in nlp.pipe_names
-    nlp(texts[0])  # models are loaded when first used, which is not the pipeline's speed
+    try:
+        nlp(texts[0])  # models are loaded when first used, which is not the pipeline's speed
+    except ValueError as error:  # there are no weights
+        raise PipelineError(f"The pipeline {str(config)!r} cannot be loaded: {error}") from error
     labels = label_table("auto").get
     for first in range(0, len(texts), TOGETHER):
         docs = [nlp.make_doc(text) for text in texts[first : first + TOGETHER]]

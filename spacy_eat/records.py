@@ -155,6 +155,25 @@ def count_usage(doc: Doc, usage: Usage) -> None:
             total[name] = total.get(name, 0) + amount
 
 
+def marked_english(sentence: SentenceRecord) -> str:
+    """The English of a sentence with its entities marked: "<PER> Ann </PER> sings in <LOC> Rome </LOC>."
+
+    sentence (SentenceRecord): The sentence.
+    RETURNS (str): The English, on one line; "" if there is none. Of entities that overlap, the one that
+        begins first is marked, then the longest.
+    """
+    english, parts, at = sentence["english"] or "", [], 0
+    entities = sorted(
+        sentence["entities"], key=lambda entity: (entity["english_start"], -entity["english_end"])
+    )
+    for entity in entities:
+        start, end, label = entity["english_start"], entity["english_end"], entity["label"]
+        if start >= at:
+            parts += [english[at:start], f"<{label}> {english[start:end]} </{label}>"]
+            at = end
+    return " ".join("".join([*parts, english[at:]]).split())
+
+
 # --- The way of a sentence ---------------------------------------------------
 
 

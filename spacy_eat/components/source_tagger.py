@@ -20,6 +20,7 @@ from spacy.util import minibatch
 from spacy.vocab import Vocab
 
 from .. import languages
+from ..records import get_record, set_record
 from ..text.tokenizers import ClusterTokenizer
 from ..weights import SOURCE_TAGGER
 from .placement import split_tokens
@@ -177,7 +178,11 @@ class SourceTagger(Pipe):
         """The doc, or one with a token for each character where names end within words."""
         language = languages.load(doc.lang_)
         within_words = language.spaces and (language.prefixes or language.suffixes)
-        return ClusterTokenizer(doc.vocab)(doc.text) if self.split_tokens and within_words else doc
+        if not (self.split_tokens and within_words):
+            return doc
+        read = ClusterTokenizer(doc.vocab)(doc.text)
+        set_record(read, get_record(doc))  # for those that read the English too
+        return read
 
     def __call__(self, doc: Doc) -> Doc:
         """Set the entities of a doc, and the span group. Entities that are there already stay."""

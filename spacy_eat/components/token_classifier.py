@@ -9,6 +9,10 @@ fine-tuned.
 An encoder of many languages does not know words: one of its pieces may cover several tokens (Chinese
 characters), or begin within one. It is trained on its pieces, whatever the tokenizer, and a token's tag is
 told by all the pieces that it shares characters with (`pooling = "mean"`).
+
+With `context = "english"` it reads the translation of a sentence, with its entities marked, before the
+sentence, and tags the sentence alone: TransFusion (Chen, Jiang, Ritter, Xu 2023, arXiv 2305.13582), its form
+for encoders.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +39,7 @@ from thinc.types import Floats2d
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split
 from ..encoders.quantized import QuantizedEncoder
+from ..records import marked_english, sentences_of
 from ..tags import TagProbabilities, labels_of, set_tags, tags_of
 from ..weights import SOURCE_TAGGER
 from ..weights.devices import likes_bfloat16
@@ -46,6 +51,7 @@ WEIGHTS = "model.safetensors"
 
 Pooling = Literal["first", "mean"]
 Runtime = Literal["torch", "ctranslate2"]
+Context = Literal["english"]
 
 
 @runtime_checkable
@@ -143,6 +149,7 @@ class Found(NamedTuple):
         "keep_tags": False,
         "mixed_precision": False,
         "max_length": 256,
+        "context": None,
         "denoiser": None,
         "runtime": "torch",
         "min_score": 0.0,
@@ -161,6 +168,7 @@ def make_token_classifier(
     keep_tags: bool,
     mixed_precision: bool,
     max_length: int,
+    context: Context | None,
     denoiser: Denoiser | None,
     runtime: Runtime,
     min_score: float,
@@ -178,6 +186,7 @@ def make_token_classifier(
         keep_tags=keep_tags,
         mixed_precision=mixed_precision,
         max_length=max_length,
+        context=context,
         denoiser=denoiser,
         runtime=runtime,
         min_score=min_score,
@@ -202,6 +211,7 @@ class TokenClassifier(TrainablePipe):
         keep_tags: bool = False,
         mixed_precision: bool = False,
         max_length: int = 256,
+        context: Context | None = None,
         denoiser: Denoiser | None = None,
         runtime: Runtime = "torch",
         min_score: float = 0.0,
@@ -230,6 +240,10 @@ class TokenClassifier(TrainablePipe):
             (`spacy_eat.tags`), for students to learn from.
         mixed_precision (bool): Train and run in fp16 on a GPU, in bf16 on a CPU that has instructions for it.
         max_length (int): Word pieces per window. Longer docs are read in windows that overlap by a quarter.
+        context (Optional[str]): What is read with each text: "english" for the English of each of its
+            sentences, with its entities marked, as `eat_entity_aligner` finds them; at most half a window of
+            it. Texts without English are read alone. None: every text is. What is loaded from disk brings its
+            own.
         denoiser (Optional[Denoiser]): Changes the targets of each batch in training, such as
             `spacy_eat.EasyFirst.v1` or `spacy_eat.Prototypes.v1`; None to learn them as they are.
         runtime (str): What finds entities: "torch", or "ctranslate2", which reads with weights of 8 bits on
@@ -261,6 +275,7 @@ class TokenClassifier(TrainablePipe):
             "labels": [],
             "casing": casing,
             "max_length": max_length,
+            "context": context,
             "pooling": pooling,
             "base": "",
         }
@@ -837,17 +852,37 @@ def _windows_forward(
     return make_windows(docs, model.attrs["tokenizer"], **model.attrs["cfg"]), lambda _: []
 
 
-def make_windows(docs: Sequence[Doc], tokenizer: Any, *, casing: bool, max_length: int, **_: Any) -> Windows:
+def make_windows(
+    docs: Sequence[Doc],
+    tokenizer: Any,
+    *,
+    casing: bool,
+    max_length: int,
+    context: Context | None = None,
+    **_: Any,
+) -> Windows:
     """Split docs into word pieces.
 
     docs (Sequence[Doc]): The docs.
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
     casing (bool): Whether the token types say how a token is capitalised.
     max_length (int): Word pieces per window.
+    context (Optional[str]): What is read with a text, see `TokenClassifier`.
     RETURNS (Windows): The windows.
     """
     texts = [readable(doc.text, doc.lang_) for doc in docs]
-    inputs, pieces = split(texts, tokenizer, max_length)
+    if context is None:
+        inputs, pieces = split(texts, tokenizer, max_length)
+    else:
+        parts = [_with_english(doc) for doc in docs]
+        inputs, found = split(
+            [text[start:end] for text, own in zip(texts, parts, strict=True) for start, end, _ in own],
+            tokenizer,
+            max_length,
+            [english for own in parts for *_, english in own],
+        )
+        rest = iter(found)
+        pieces = [_joined([(start, next(rest)) for start, *_ in own]) for own in parts]
     if casing:
         inputs["token_type_ids"] = inputs["input_ids"].new_zeros(inputs["input_ids"].shape)
         for doc, places in zip(docs, pieces, strict=True):
@@ -857,6 +892,28 @@ def make_windows(docs: Sequence[Doc], tokenizer: Any, *, casing: bool, max_lengt
                 cases[tokens]
             )
     return Windows(inputs, pieces)
+
+
+def _with_english(doc: Doc) -> list[tuple[int, int, str]]:
+    """The parts of a doc that are read one by one: start, end and English of each. A doc without English is
+    one part; else each of its sentences is, with what follows until the next one begins."""
+    sentences = sentences_of(doc)
+    english = [marked_english(sentence) for sentence in sentences]
+    if not any(english):
+        return [(0, len(doc.text), "")]
+    starts = [0, *(sentence["start_char"] for sentence in sentences[1:])]
+    return list(zip(starts, [*starts[1:], len(doc.text)], english, strict=True))
+
+
+def _joined(parts: Sequence[tuple[int, Pieces]]) -> Pieces:
+    """The pieces of a text. parts (Sequence[Tuple[int, Pieces]]): Where each of its parts begins, and the
+    part's pieces."""
+    return Pieces(
+        np.concatenate([start + pieces.starts for start, pieces in parts]),
+        np.concatenate([start + pieces.ends for start, pieces in parts]),
+        np.concatenate([pieces.rows for _, pieces in parts]),
+        np.concatenate([pieces.columns for _, pieces in parts]),
+    )
 
 
 def _case(text: str) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 from spacy.language import Language
 from spacy.training import Example
 
+from ..records import sentences_of
+
 Reader = Callable[[Language], Iterable[Example]]
 
 
@@ -65,5 +67,6 @@ def make_byte_length() -> Callable[[Example], int]:
 
 
 def byte_length(example: Example) -> int:
-    """RETURNS (int): Bytes of the example's text, in UTF-8."""
-    return len(example.reference.text.encode("utf-8"))
+    """RETURNS (int): Bytes of the example's text, and of its English where it has some, in UTF-8."""
+    english = (sentence["english"] or "" for sentence in sentences_of(example.predicted))
+    return sum(len(text.encode("utf-8")) for text in (example.reference.text, *english))

@@ -78,6 +78,30 @@ def test_windows_of_long_texts(folder):
     assert pieces.columns[10:-10].min() > 3 and pieces.columns[10:-10].max() < 28
 
 
+def test_contexts_are_read_with_each_window_of_their_text(folder):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    long = "".join("北京东"[i * 7 % 11 % 3] for i in range(100))
+    texts, contexts = [long, "东 京", "", "北京"], ["abc", "", "de", "j" * 200]
+    inputs, pieces = split(texts, tokenizer, 32, contexts)
+    _, alone = split(texts, tokenizer, 32)
+    for own, other in zip(pieces, alone, strict=True):
+        assert (own.starts.tolist(), own.ends.tolist()) == (other.starts.tolist(), other.ends.tolist())
+    lines = [" ".join(tokenizer.convert_ids_to_tokens(row)) for row in inputs["input_ids"].tolist()]
+    rows = [sorted(set(own.rows.tolist())) for own in pieces]
+    assert len(rows[0]) > 5 and all(lines[row].startswith("[CLS] a ##b ##c [SEP] ") for row in rows[0])
+    read = tokenizer.convert_ids_to_tokens(inputs["input_ids"][pieces[0].rows, pieces[0].columns].tolist())
+    assert "".join(read) == long
+    # Of the text, as away from a window's edge as without a context.
+    assert pieces[0].columns[10:-10].min() > 3 + 4 and pieces[0].columns[10:-10].max() < 28
+    assert [lines[row].replace(" [PAD]", "") for row in rows[1]] == ["[CLS] 东 京 [SEP]"]
+    # A long context leaves half of the window.
+    assert lines[rows[3][0]].split().count("##j") == 16 - 3 - 1
+    assert {name: tensor.shape for name, tensor in inputs.items()} == dict.fromkeys(inputs, (len(lines), 32))
+    assert inputs["attention_mask"].sum(dim=1).tolist() == [
+        sum(piece != "[PAD]" for piece in line.split()) for line in lines
+    ]
+
+
 def test_chinese_is_read_in_simplified_characters(folder):
     assert readable("東京、裏面、\U00020bb7\ud800", "zh") == "东京、里面、\U00020bb7\ufffd"
     assert readable("東京", "ja") == "東京"

@@ -36,7 +36,9 @@ def average(folders: Sequence[str | Path], output: str | Path) -> None:
     for path, cfg in zip(paths[1:], settings[1:], strict=True):
         weights = load_file(path / WEIGHTS)
         differing = [
-            name for name in ("labels", "base", "casing", "pooling") if cfg.get(name) != settings[0].get(name)
+            name
+            for name in ("labels", "base", "casing", "pooling", "context")
+            if cfg.get(name) != settings[0].get(name)
         ]
         shapes = {name: weight.shape for name, weight in weights.items()}
         if differing or shapes != {name: weight.shape for name, weight in sums.items()}:

@@ -18,7 +18,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ...corpora import Record, read_docs, to_examples
-from ...records import FUSED, install_extensions
+from ...records import FUSED, get_record, install_extensions, set_record
 from ...tags import TagProbabilities, labels_of, set_tags, tags_of
 from ...types import Span
 
@@ -31,6 +31,7 @@ def make_soft_labels(
     min_certainty: float = 0.0,
     denoisers: dict[str, Any] | None = None,  # of `Denoiser`: spaCy checks configs before blocks are made
     limit: int = 0,
+    keep_english: bool = False,
 ) -> Callable[[Language], Iterator[Example]]:
     """`spacy_eat.SoftLabels.v1` (readers): the output of `python -m spacy eat annotate`, with the
     probabilities of the tags.
@@ -42,6 +43,8 @@ def make_soft_labels(
     denoisers (Optional[Dict[str, Denoiser]]): What changes the probabilities, in this order, such as
         `spacy_eat.NeighbourWeights.v1`.
     limit (int): Most texts; 0 for all.
+    keep_english (bool): Whether the texts keep their English and its entities (`doc._.eat`), for a student
+        that reads it (`context = "english"` of `eat_token_classifier`).
     RETURNS (Callable[[Language], Iterator[Example]]): The reader. Its references have the probabilities
         (`spacy_eat.tags`), which `eat_token_classifier` learns, and the most probable entities, for others.
     RAISES (ValueError): If there is no path.
@@ -78,6 +81,8 @@ def make_soft_labels(
             kept = tags_of(doc)
             if kept is not None:
                 set_tags(example.reference, kept)
+            if keep_english:
+                set_record(example.predicted, get_record(doc))
             yield example
 
     return read
