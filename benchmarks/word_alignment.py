@@ -1,4 +1,4 @@
-"""Word alignment without training: alignment error rate (AER) by layer and extraction.
+"""Word alignment by the similarities of an encoder: alignment error rate (AER) by layer and extraction.
 
     python -m benchmarks.word_alignment [--layers 5 6 7 8] [--encoder NAME]
 

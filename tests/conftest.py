@@ -31,6 +31,7 @@ MARKS = {
     "test_embedded_pipeline.py": "model",
     "training/students/test_lexicon.py": "model",
     "training/aligner/test_tune.py": "slow",
+    "training/aligner/test_words.py": "slow",
     "training/tuning": "slow",
     "weights/test_e5.py": "model",
 }

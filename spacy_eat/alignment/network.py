@@ -17,17 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from ..encoders.encoder import (
-    EMBEDDED,
-    cannot_load,
-    encoder_folder,
-    load_tokenizer,
-    quiet,
-    require_transformers,
-)
+from ..encoders.encoder import EMBEDDED, load_layers, require_transformers
 from ..encoders.pieces import Pieces, split
+from ..encoders.trained import CONFIG, WEIGHTS, write_trained
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PURPOSE = "The entity aligner"
 IMPOSSIBLE = -1e4  # score of a span that is none
 _FEATURES, _NEAR, _OWN, _HIDDEN = 6, 48, 64, 96  # sizes of the head
@@ -199,39 +192,16 @@ def build(settings: Settings) -> tuple[Any, Network]:
     RAISES (ImportError): The extra `encoder` is not installed.
     RAISES (ValueError): The encoder cannot be loaded, or has too few layers.
     """
-    transformers = require_transformers(PURPOSE)
-    try:
-        folder = encoder_folder(settings.base)
-        config = transformers.AutoConfig.from_pretrained(folder)
-        if not 0 <= settings.frozen_layers < settings.layers <= config.num_hidden_layers:
-            raise ValueError(
-                f"it has {config.num_hidden_layers} layers: take up to so many (`layers`), and leave fewer of"
-                " them as they are (`frozen_layers`)"
-            )
-        config.num_hidden_layers = settings.layers
-        tokenizer = load_tokenizer(folder)
-        with quiet():
-            encoder = transformers.AutoModel.from_pretrained(
-                folder, config=config, use_safetensors=True, torch_dtype="float32"
-            )
-    except (OSError, ValueError) as error:
-        raise cannot_load(settings.base, str(error), "`base` of the entity aligner") from error
-    stack = next(part for part in encoder.modules() if isinstance(part, nn.ModuleList))
-    encoder.requires_grad_(False)
-    for layer in stack[settings.frozen_layers :]:
-        layer.requires_grad_(True)
+    require_transformers(PURPOSE)
+    tokenizer, encoder = load_layers(
+        settings.base, settings.layers, settings.frozen_layers, "`base` of the entity aligner"
+    )
     return tokenizer, Network(encoder, settings.width)
 
 
 def save(network: Network, settings: Settings, folder: Path) -> None:
     """Write what was trained of a network, in half precision, and its settings."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        n: w.detach().half().cpu().contiguous() for n, w in network.named_parameters() if w.requires_grad
-    }
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    write_trained(network, folder)
     text = json.dumps(asdict(settings), indent=2)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""`spacy_eat.WordAligner.v1`: places of entities from an alignment of all words, without training."""
+"""`spacy_eat.WordAligner.v1`: places of entities from an alignment of all words."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -104,7 +104,8 @@ EXTRACTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 class WordAligner:
     """Projects entities over links between words (Yarowsky et al. 2001): an entity comes from what its pieces
-    are linked to. Any encoder of many languages will do, untrained."""
+    are linked to. Any encoder of many languages will do, untrained or tuned (`tune-aligner` with
+    `configs/tune_words.cfg`)."""
 
     def __init__(self, encoder: Encoder, *, extraction: Extraction = "itermax", gap: int = 1) -> None:
         """See `make_word_aligner`."""
@@ -173,7 +174,7 @@ def _runs(linked: np.ndarray, free: np.ndarray, gap: int) -> list[tuple[int, int
 def make_word_aligner(
     encoder: Encoder | None = None, extraction: Extraction = "itermax", gap: int = 1
 ) -> WordAligner:
-    """`spacy_eat.WordAligner.v1` (misc): places of entities from links between words, untrained.
+    """`spacy_eat.WordAligner.v1` (misc): places of entities from links between words.
 
     encoder (Optional[Encoder]): "spacy_eat.Encoder.v1", or anything that gives `Vectors`; None for the
         embedded one at its layer 7.

@@ -1,4 +1,4 @@
-"""`python -m spacy eat tune-aligner`: training of the entity aligner."""
+"""`python -m spacy eat tune-aligner`: training of the entity aligner, or of an encoder that aligns words."""
 
 from pathlib import Path
 
@@ -18,12 +18,13 @@ def tune_aligner_cli(
 ) -> None:
     """Train an entity aligner: which words of the source an entity of the English
     comes from. From sentences that the LLM's aligner has annotated, alignment
-    records, and parallel text that a tagger reads alike on both sides. Settings
-    can be overridden on the command line, e.g. --paths.data ./data
+    records, and parallel text that a tagger reads alike on both sides. Or, with
+    the section [words], an encoder for word alignment, from parallel text alone.
+    Settings can be overridden on the command line, e.g. --paths.data ./data
     --training.epochs 3. If the output folder has a checkpoint, training goes on
     from there.
 
-    DOCS: configs/tune_aligner.cfg
+    DOCS: configs/tune_aligner.cfg, configs/tune_words.cfg
     """
     with plain_errors():
         from ..training.aligner.tune import tune_aligner

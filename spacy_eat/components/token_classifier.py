@@ -39,6 +39,7 @@ from thinc.types import Floats2d
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split
 from ..encoders.quantized import QuantizedEncoder
+from ..encoders.trained import load_trained, write_trained
 from ..records import marked_english, sentences_of
 from ..tags import TagProbabilities, labels_of, set_tags, tags_of
 from ..weights import SOURCE_TAGGER
@@ -47,7 +48,6 @@ from ..weights.devices import likes_bfloat16
 EMBEDDED = "embedded"
 EMBEDDED_TAGGER = "embedded_tagger"
 PURPOSE = "'eat_token_classifier'"
-WEIGHTS = "model.safetensors"
 
 Pooling = Literal["first", "mean"]
 Runtime = Literal["torch", "ctranslate2"]
@@ -686,23 +686,19 @@ class TokenClassifier(TrainablePipe):
         except (OSError, ValueError) as error:
             raise cannot_load(name, str(error), f"`encoder` of '{self.name}'") from error
         if base and name != base:
-            _load_trained(module, Path(name))
+            load_trained(module, Path(name))
         return module
 
     def _save(self, path: Path) -> None:
         import torch
-        from safetensors.torch import save_file
 
+        if self.cfg["base"]:
+            write_trained(self._module, path)
+            return
         weights = {
             name: tensor.half() if tensor.dtype == torch.float32 else tensor
             for name, tensor in self._module.state_dict().items()
         }
-        if self.cfg["base"]:
-            trained = {name for name, weight in self._module.named_parameters() if weight.requires_grad}
-            path.mkdir(parents=True, exist_ok=True)
-            weights = {name: tensor.contiguous() for name, tensor in weights.items() if name in trained}
-            save_file(weights, path / WEIGHTS, metadata={"format": "pt"})
-            return
         self._module.save_pretrained(path, state_dict=weights, safe_serialization=True)
         self.tokenizer.save_pretrained(path)
 
@@ -719,28 +715,6 @@ def _prepare_worker() -> None:
         import torch
 
         torch.set_num_threads(1)
-
-
-def _load_trained(module: Any, folder: Path) -> None:
-    """Put the weights in a folder in their places. What it does not have stays as it is, and untrained."""
-    from safetensors.torch import load_file
-
-    weights = load_file(folder / WEIGHTS)
-    shapes = {name: weight.shape for name, weight in module.named_parameters()}
-    wrong = sorted(name for name, weight in weights.items() if shapes.get(name) != weight.shape)
-    # A head for other labels is replaced, as transformers does it.
-    wrong = [name for name in wrong if module.base_model_prefix in name.split(".") or name not in shapes]
-    if wrong:
-        raise ValueError(
-            f"The weights in {folder} do not fit the encoder: {', '.join(wrong[:3])}. They were trained on"
-            " another one: train them anew."
-        )
-    module.load_state_dict(
-        {name: weight.float() for name, weight in weights.items() if shapes[name] == weight.shape},
-        strict=False,
-    )
-    for name, weight in module.named_parameters():
-        weight.requires_grad_(name in weights)
 
 
 def _freeze(module: Any, layers: int, encoder: str) -> None:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..optional import require
 from ..types import Text
 from ..weights.e5 import EXTRA, ONLINE, encoder_dir
 from .pieces import readable, split
+from .trained import load_trained, read_base
 
 EMBEDDED = "embedded"
 PURPOSE = "An encoder"
@@ -50,10 +52,11 @@ class Encoder:
         cache_size: int = 1024,
     ) -> None:
         """
-        name (str): "embedded" for multilingual-e5-small as the extra `encoder` brings it, or the name or
-            folder of an encoder of Hugging Face's, with safetensors weights and a fast tokenizer.
-        layer (Optional[int]): The layer whose output is taken: 0 for the embeddings, None for the last. Those
-            above it are not loaded.
+        name (str): "embedded" for multilingual-e5-small as the extra `encoder` brings it, the name or folder
+            of an encoder of Hugging Face's, with safetensors weights and a fast tokenizer, or the folder of
+            one that `tune-aligner` tuned.
+        layer (Optional[int]): The layer whose output is taken: 0 for the embeddings, None for the last, or
+            for that which was tuned. Those above it are not loaded.
         max_length (int): Word pieces that are read together. Longer texts are read in windows that overlap
             by a quarter.
         batch_size (int): Windows that are read at once.
@@ -112,20 +115,65 @@ class Encoder:
 
     def _load(self) -> tuple[Any, Any]:
         """The tokenizer, and the torch module up to the layer."""
-        transformers = require_transformers(PURPOSE)
-        folder = encoder_folder(self.name)
-        try:
-            config = transformers.AutoConfig.from_pretrained(folder)
-            if self.layer is not None:
-                if not 0 <= self.layer <= config.num_hidden_layers:
-                    raise ValueError(f"it has the layers 0 to {config.num_hidden_layers}, not {self.layer}")
-                config.num_hidden_layers = self.layer
-            tokenizer = load_tokenizer(folder)
-            with quiet():
-                module = transformers.AutoModel.from_pretrained(folder, config=config, use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise cannot_load(self.name, str(error), "`name` of the encoder") from error
+        tokenizer, module = load_encoder(self.name, self.layer, "`name` of the encoder")
         return tokenizer, module.eval()
+
+
+def load_encoder(name: str, layer: int | None, setting: str) -> tuple[Any, Any]:
+    """Load an encoder, safetensors only, without remote code.
+
+    name (str), layer (Optional[int]): As of `Encoder`.
+    setting (str): What to change where it can't be loaded.
+    RETURNS (Tuple[PreTrainedTokenizerFast, PreTrainedModel]): The tokenizer, and the module up to the layer.
+    RAISES (ImportError): The extra `encoder` is not installed.
+    RAISES (ValueError): It cannot be loaded, or has no such layer.
+    """
+    transformers = require_transformers(PURPOSE)
+    try:
+        base = read_base(name)
+        if base is not None:
+            if layer not in (None, base.layers):
+                raise ValueError(f"it was tuned for its layer {base.layers}, not {layer}")
+            tokenizer, module = load_encoder(base.base, base.layers, setting)
+            load_trained(module, Path(name))
+            return tokenizer, module
+        folder = encoder_folder(name)
+        config = transformers.AutoConfig.from_pretrained(folder)
+        if layer is not None:
+            if not 0 <= layer <= config.num_hidden_layers:
+                raise ValueError(
+                    f"it has {config.num_hidden_layers} layers, and `layers` or `layer` is {layer}"
+                )
+            config.num_hidden_layers = layer
+        tokenizer = load_tokenizer(folder)
+        with quiet():
+            module = transformers.AutoModel.from_pretrained(
+                folder, config=config, use_safetensors=True, torch_dtype="float32"
+            )
+    except (OSError, ValueError) as error:
+        raise cannot_load(name, str(error), setting) from error
+    return tokenizer, module
+
+
+def load_layers(name: str, layers: int, frozen: int, setting: str) -> tuple[Any, Any]:
+    """Load an encoder whose upper layers are to be trained.
+
+    name, layers, setting: As of `load_encoder`.
+    frozen (int): How many of the layers, from below, stay as they are, with all embeddings.
+    RETURNS (Tuple[PreTrainedTokenizerFast, PreTrainedModel]): The tokenizer and the module.
+    RAISES (ImportError): The extra `encoder` is not installed.
+    RAISES (ValueError): It cannot be loaded, or has no such layers.
+    """
+    from torch.nn import ModuleList
+
+    tokenizer, module = load_encoder(name, layers, setting)
+    if not 0 <= frozen < layers:
+        raise ValueError(f"`frozen_layers` is {frozen}, and of the encoder '{name}' {layers} layers are used")
+    module.requires_grad_(False)
+    stack = next(part for part in module.modules() if isinstance(part, ModuleList))
+    for layer in stack[frozen:]:
+        layer.requires_grad_(True)
+    return tokenizer, module
 
 
 def require_transformers(purpose: str) -> Any:

@@ -62,7 +62,7 @@ def test_layers(folder):
     top = Encoder(folder)([text])[0].vectors
     assert np.allclose(Encoder(folder, layer=3)([text])[0].vectors, top)
     assert not np.allclose(Encoder(folder, layer=2)([text])[0].vectors, top)
-    with pytest.raises(ValueError, match="layers 0 to 3, not 4"):
+    with pytest.raises(ValueError, match="has 3 layers, and `layers` or `layer` is 4"):
         Encoder(folder, layer=4)([text])
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from ...alignment.words import Extraction
 from ..tuning.config import Section
 
 
@@ -35,28 +36,50 @@ class Records(Section):
     none: float = Field(default=0.15, ge=0.0, le=1.0)
 
 
-class Projected(Section):
-    """Self-training: sentences whose two sides a tagger reads alike.
+class Parallel(Section):
+    """Parallel text.
 
     path (Optional[Path]): Folder of {lang}_{name}.jsonl files with the fields source and english.
     files (Dict[str, List[str]]): For each language the names of its files, without {lang}_ and ending; a name
         may end in *.
-    tagger (Optional[Path]): Weights of an `eat_source_tagger` for all languages, English among them; None for
-        those that come with spacy-eat.
-    limit (int): Most sentences of a language that it reads, 0 for all.
-    layer (int): Layer of the encoder whose similarities say which entity belongs to which.
-    agreement (float): Least agreement of the two entities of a pair: the mean, over both, of the share of
-        their pieces that are likest to a piece of the other.
     max_chars (int): Longest source text; longer ones are left out.
+    limit (int): Most sentences of a language that are used, 0 for all.
     """
 
     path: Path | None = None
     files: dict[str, list[str]] = Field(default_factory=dict)
-    tagger: Path | None = None
+    max_chars: PositiveInt = 200
     limit: NonNegativeInt = 0
+
+
+class Projected(Parallel):
+    """Self-training: sentences whose two sides a tagger reads alike.
+
+    tagger (Optional[Path]): Weights of an `eat_source_tagger` for all languages, English among them; None for
+        those that come with spacy-eat.
+    layer (int): Layer of the encoder whose similarities say which entity belongs to which.
+    agreement (float): Least agreement of the two entities of a pair: the mean, over both, of the share of
+        their pieces that are likest to a piece of the other.
+    """
+
+    tagger: Path | None = None
     layer: PositiveInt = 7
     agreement: float = Field(default=0.4, ge=0.0, le=1.0)
-    max_chars: PositiveInt = 200
+
+
+class Words(Parallel):
+    """Word alignment by itself. The statistical alignment learns from all sentences, the encoder from `limit`
+    of them.
+
+    extraction (str): Which links become labels, as of `spacy_eat.WordAligner.v1`.
+    lexical (float): What the logarithm of a link's share in the statistical alignment adds to its cosine when
+        labels are chosen; 0 to go by the encoder alone.
+    sharpness (float): Cosines times this are what the loss takes the softmax of.
+    """
+
+    extraction: Extraction = "itermax"
+    lexical: NonNegativeFloat = 0.03
+    sharpness: float = Field(default=20.0, gt=0.0)
 
 
 class Corpora(Section):
@@ -119,18 +142,24 @@ class Training(Section):
 class Output(Section):
     """Where the results go.
 
-    path (Path): A folder: sentences, checkpoint, scores, and the weights in `aligner`. If it has a checkpoint
-        of the same config, training goes on from there.
+    path (Path): A folder: sentences, checkpoint, scores, and the weights in `aligner`, or `encoder` with
+        `words`. If it has a checkpoint of the same config, training goes on from there.
     """
 
     path: Path
 
 
 class AlignerConfig(Section):
-    """A whole config. `paths` only holds variables for the others."""
+    """A whole config. `paths` only holds variables for the others.
+
+    words (Optional[Words]): If it is there, an encoder is tuned for `spacy_eat.WordAligner.v1`, and no entity
+        aligner. It heeds `corpora.held_out`, `model` but for `initial` and `width`, and `training` but for
+        `head_learning_rate`, `reverse` and `trust`.
+    """
 
     paths: dict[str, Any] = Field(default_factory=dict)
-    corpora: Corpora
+    corpora: Corpora = Corpora()
+    words: Words | None = None
     model: Model = Model()
     training: Training = Training()
     output: Output

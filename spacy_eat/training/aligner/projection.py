@@ -7,7 +7,7 @@ end.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...corpora.parallel import ParallelRecord, read_parallel
 from ...encoders import Encoder, Vectors
 from ...pipelines import blank
 from ...types import Span, Text
-from .config import Projected
+from .config import Parallel, Projected
 from .data import Example, Pair
 
 Tag = Callable[[Sequence[str]], Iterator[list[Span]]]
@@ -42,14 +42,7 @@ def project(
     reader = Encoder(encoder, layer=settings.layer, cache_size=2 * BATCH)
     tag_english = _tagger(settings, "en")
     for lang in settings.files:
-        records = [
-            record
-            for path in _files(settings, lang)
-            for record in read_parallel(path, lang, counts)
-            if record.source not in known and len(record.source) <= settings.max_chars
-        ]
-        random.Random(seed).shuffle(records)
-        records = records[: settings.limit or None]
+        records = read_records(settings, lang, seed, counts, known)[: settings.limit or None]
         tag_source = _tagger(settings, lang)
         for start in range(0, len(records), BATCH):
             batch = records[start : start + BATCH]
@@ -75,15 +68,37 @@ def project(
                     yield _example(record, pairs)
 
 
-def _files(settings: Projected, lang: str) -> list[Path]:
+def read_records(
+    settings: Parallel, lang: str, seed: int, counts: Counter[str], known: Collection[str] = ()
+) -> list[ParallelRecord]:
+    """Read the parallel text of a language.
+
+    settings (Parallel): See there. `limit` is left to the caller.
+    lang (str): Language code.
+    seed (int): Decides the order.
+    counts (Counter[str]): Counts what is left out.
+    known (Collection[str]): Sources to leave out.
+    RETURNS (List[ParallelRecord]): Sentences, in random order.
+    RAISES (CorpusError): A name stands for no file.
+    """
+    records = [
+        record
+        for path in _files(settings, lang)
+        for record in read_parallel(path, lang, counts)
+        if record.source not in known and len(record.source) <= settings.max_chars
+    ]
+    random.Random(seed).shuffle(records)
+    return records
+
+
+def _files(settings: Parallel, lang: str) -> list[Path]:
     """RAISES (CorpusError): A name stands for no file."""
-    assert settings.path is not None
-    paths: set[Path] = set()
+    folder, paths = settings.path or Path(), set[Path]()
     for name in settings.files[lang]:
-        found = set(settings.path.glob(f"{lang}_{name}.jsonl"))
+        found = set(folder.glob(f"{lang}_{name}.jsonl"))
         if not found:
-            remedy = "Check `path` and `files` of [corpora.projected]"
-            raise CorpusError(settings.path / f"{lang}_{name}.jsonl", None, "no such file", remedy)
+            remedy = "Check `path` and `files` of the config's parallel text"
+            raise CorpusError(folder / f"{lang}_{name}.jsonl", None, "no such file", remedy)
         paths |= found
     return sorted(paths)
 

@@ -2,16 +2,13 @@
 
 import json
 import math
-import shutil
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from confection import Config
 from torch import Tensor
@@ -22,33 +19,17 @@ from ...alignment import network as networks
 from ...alignment.network import Found, Network, Settings, Side, look, pieces_of
 from ...encoders import readable
 from ...encoders.pieces import Pieces
-from ...weights.devices import likes_bfloat16
 from ..batches import batch_order
 from ..tuning.config import goes_on, read_config
 from .config import AlignerConfig, Training
 from .data import Example, build, hold_out, read_examples, with_missing, write_examples
+from .loop import Loop, State
 
 # What is tried for calibration, on held-out pairs.
 TEMPERATURES = (0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
 REVERSES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 REVERSE_NONES = (-0.5, -1.0, -2.0, -3.0, -4.0, -6.0)
 LEAST = math.log(1e-4)  # log-probability of a partner that is not among the options
-
-
-@dataclass
-class State:
-    """Where a run stands.
-
-    step (int): Optimizer steps done.
-    seconds (float): Time spent on them.
-    losses (List[float]): Of each step.
-    scores (List[Dict[str, float]]): Of each epoch, on what is held out.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    scores: list[dict[str, float]] = field(default_factory=list)
 
 
 class Asked(NamedTuple):
@@ -67,8 +48,9 @@ class Asked(NamedTuple):
 
 def tune_aligner(config: Config, *, restart: bool = False, build_only: bool = False) -> State | None:
     """Collect sentences, train an entity aligner on them, calibrate it, write it to `output.path`/aligner.
+    With `words`, tune an encoder for word alignment instead, see `tune_words`.
 
-    config (Config): See `configs/tune_aligner.cfg`.
+    config (Config): See `configs/tune_aligner.cfg` and `configs/tune_words.cfg`.
     restart (bool): Remove what the output folder holds of an earlier run.
     build_only (bool): Stop when the sentences are collected.
     RETURNS (Optional[State]): The end of the run; None with `build_only`.
@@ -81,6 +63,10 @@ def tune_aligner(config: Config, *, restart: bool = False, build_only: bool = Fa
     if restart:
         for name in ("config.json", "checkpoint.safetensors", "state.json"):
             (folder / name).unlink(missing_ok=True)
+    if settings.words is not None:
+        from .words import tune_words
+
+        return tune_words(settings, build_only=build_only)
     train, test = _examples(settings, folder)
     pairs = sum(len(example.pairs) for example in train)
     msg.info(f"{len(train)} sentences with {pairs} pairs; held out: {len(test)}")
@@ -144,98 +130,28 @@ def _examples(settings: AlignerConfig, folder: Path) -> tuple[list[Example], lis
     return train, test
 
 
-class Trainer:
-    """One run: network, optimizer, and place in the data."""
+class Trainer(Loop[Example]):
+    """A run of the entity aligner."""
 
     def __init__(
         self, network: Network, tokenizer: Any, shape: Settings, training: Training, folder: Path
     ) -> None:
         """
         network (Network): What is trained.
-        tokenizer (PreTrainedTokenizerFast): Its encoder's.
         shape (Settings): Its settings.
-        training (Training): The settings of the loop.
-        folder (Path): For checkpoint, scores and weights.
+        tokenizer, training, folder: As of `Loop`.
         """
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = network.to(self.device)
-        self.tokenizer = tokenizer
-        self.shape = shape
-        self.training = training
-        self.folder = folder
-        self.state = State()
-        named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
-        self.parameters = dict(named)
-        groups = [
-            {"params": [p for n, p in named if n.startswith("encoder.")], "rate": training.learning_rate},
-            {
-                "params": [p for n, p in named if not n.startswith("encoder.")],
-                "rate": training.head_learning_rate,
-            },
-        ]
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, weight_decay=0.01)
+        super().__init__(network, tokenizer, shape.max_length, training, folder)
+        self.network = network
+        self.shape = self.calibrated = shape
 
-    def run(self, train: Sequence[Example], test: Sequence[Example]) -> State:
-        """Train, and write the best epoch's weights, calibrated on what is held out.
+    def measure(self, test: Sequence[Example]) -> dict[str, float]:
+        """Calibrate the network. RETURNS (Dict[str, float]): As of `calibrate`."""
+        self.calibrated, scores = calibrate(self.shape, self.answers(test))
+        return scores
 
-        train, test (Sequence[Example]): What to train on, and what is held out.
-        RETURNS (State): The end.
-        """
-        training, lengths = self.training, self._lengths(train)
-        epochs = [
-            batch_order(lengths, training.batch_pieces, training.seed + epoch)
-            for epoch in range(training.epochs)
-        ]
-        steps = sum(map(len, epochs))
-        self._load_checkpoint()
-        state, saved, step = self.state, time.monotonic(), 0
-        bar = tqdm(total=steps, initial=state.step, unit="step", disable=None)
-        for epoch, groups in enumerate(epochs, 1):
-            for group in groups:
-                step += 1
-                if step <= state.step:
-                    continue
-                begun = time.monotonic()
-                loss = self._step([train[i] for i in group], _rate(step, steps, training.warmup))
-                if not math.isfinite(loss):
-                    raise ValueError(f"The loss is {loss} at step {step}: lower training.learning_rate")
-                state.step = step
-                state.seconds += time.monotonic() - begun
-                state.losses.append(round(loss, 4))
-                bar.set_postfix(loss=f"{np.mean(state.losses[-20:]):.3f}", refresh=False)
-                bar.update()
-                if time.monotonic() - saved > 60 * training.checkpoint_minutes:
-                    self._save_checkpoint()
-                    saved = time.monotonic()
-            if len(state.scores) < epoch:
-                self._finish_epoch(test)
-                bar.write(json.dumps(state.scores[-1]))
-        bar.close()
-        return state
-
-    def _finish_epoch(self, test: Sequence[Example]) -> None:
-        """Score an epoch, and write its weights if none before it was better."""
-        settings, scores = calibrate(self.shape, self.answers(test))
-        best = min((score["log loss"] for score in self.state.scores), default=math.inf)
-        self.state.scores.append(scores)
-        if scores["log loss"] <= best:
-            networks.save(self.network, settings, self.folder / "aligner")
-        self._save_checkpoint()
-
-    def _lengths(self, examples: Sequence[Example]) -> list[tuple[int, int]]:
-        """Pieces of each example's two sides, at most those of a window."""
-        sides = [
-            self.tokenizer([readable(t, lang) for t, lang in texts])["input_ids"] if texts else []
-            for texts in (
-                [(example.english, "en") for example in examples],
-                [(example.source, example.lang) for example in examples],
-            )
-        ]
-        longest = self.shape.max_length
-        return [
-            (min(len(english), longest), min(len(source), longest))
-            for english, source in zip(*sides, strict=True)
-        ]
+    def write(self) -> None:
+        networks.save(self.network, self.calibrated, self.folder / "aligner")
 
     def _read(self, examples: Sequence[Example]) -> tuple[Side, Side, Asked]:
         """Both sides of sentences, and their pairs."""
@@ -259,16 +175,11 @@ class Trainer:
                     asked.weights.append(pair.weight)
         return here, there, asked
 
-    def _step(self, examples: Sequence[Example], rate: float) -> float:
-        """One optimizer step. RETURNS (float): The loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * rate
-        self.network.train()
-        likes = likes_bfloat16(self.device.type)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=likes):
+    def loss(self, examples: Sequence[Example]) -> Tensor | None:
+        with self.autocast():
             here, there, asked = self._read(examples)
         if not asked.texts:
-            return 0.0
+            return None
         loss = self._loss(here, there, asked.texts, asked.english, asked.source, asked.weights)
         known = [i for i, span in enumerate(asked.source) if span]
         if self.training.reverse and known:
@@ -281,11 +192,7 @@ class Trainer:
                 [asked.weights[i] for i in known],
             )
             loss = loss + self.training.reverse * back
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.training.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return float(loss.detach())
+        return loss
 
     def _loss(
         self,
@@ -311,50 +218,11 @@ class Trainer:
         self.network.eval()
         answered: list[tuple[Found, tuple[int, int] | None]] = []
         with torch.inference_mode():
-            for group in batch_order(self._lengths(examples), self.training.batch_pieces, seed=0):
+            for group in batch_order(self.lengths(examples), self.training.batch_pieces, seed=0):
                 here, there, asked = self._read([examples[i] for i in group])
                 found = look(self.network, here, there, asked.texts, asked.english)
                 answered += zip(found, asked.source, strict=True)
         return answered
-
-    def _save_checkpoint(self) -> None:
-        from safetensors.torch import save_file
-
-        tensors = {f"parameter.{name}": p.detach() for name, p in self.parameters.items()}
-        for name, p in self.parameters.items():
-            for key, value in self.optimizer.state[p].items():
-                tensors[f"optimizer.{name}:{key}"] = torch.as_tensor(value)
-        tensors["rng"] = torch.get_rng_state()
-        partial = self.folder / "checkpoint.partial"
-        save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, partial)
-        text = json.dumps(asdict(self.state))
-        (self.folder / "state.json").write_text(text + "\n", encoding="utf-8")
-        shutil.move(partial, self.folder / "checkpoint.safetensors")
-
-    def _load_checkpoint(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        from safetensors.torch import load_file
-
-        path = self.folder / "checkpoint.safetensors"
-        if not path.is_file():
-            return
-        tensors = load_file(path)
-        self.state = State(**json.loads((self.folder / "state.json").read_text(encoding="utf-8")))
-        for name, parameter in self.parameters.items():
-            parameter.data.copy_(tensors[f"parameter.{name}"])
-            prefix = f"optimizer.{name}:"
-            self.optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device if value.ndim else "cpu")
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-        torch.set_rng_state(tensors["rng"])
-
-
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """The share of the highest learning rate at a step, from 1 on."""
-    rising = step / max(1.0, warmup * steps)
-    return min(1.0, rising, max(0.02, (steps - step) / max(1.0, (1 - warmup) * steps)))
 
 
 def calibrate(

@@ -1,0 +1,80 @@
+"""What was trained of an encoder: its weights alone, in half precision; the rest is taken from its base."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a tuned encoder was made of, stored beside its weights.
+
+    base (str): The encoder, as of `spacy_eat.Encoder.v1`.
+    layers (int): Layers of it that are used, from below.
+    """
+
+    base: str
+    layers: int
+
+
+def read_base(folder: str) -> Base | None:
+    """RETURNS (Optional[Base]): What `write_base` wrote in a folder; None for all other encoders.
+    RAISES (OSError): Its config cannot be read.
+    RAISES (ValueError): It is no JSON."""
+    path = Path(folder, CONFIG)
+    if not path.is_file():
+        return None
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    known = isinstance(settings, dict) and settings.keys() == {"base", "layers"}
+    return Base(**settings) if known else None
+
+
+def write_base(base: Base, folder: Path) -> None:
+    """Write what a tuned encoder was made of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(asdict(base), indent=2) + "\n", encoding="utf-8")
+
+
+def write_trained(module: Any, folder: Path) -> None:
+    """Write what was trained of a module, which is what needs gradients, in half precision."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: weight.detach().half().cpu().contiguous()
+        for name, weight in module.named_parameters()
+        if weight.requires_grad
+    }
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def load_trained(module: Any, folder: Path) -> None:
+    """Put the weights in a folder in their places. What it does not have stays as it is, and untrained.
+
+    module (PreTrainedModel): An encoder, or one with a head. A head for other labels is left as it is, as
+        transformers does it.
+    folder (Path): What `write_trained` wrote.
+    RAISES (ValueError): The weights are those of another encoder.
+    """
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / WEIGHTS)
+    shapes = {name: weight.shape for name, weight in module.named_parameters()}
+    wrong = sorted(name for name, weight in weights.items() if shapes.get(name) != weight.shape)
+    if module.base_model is not module:
+        prefix = module.base_model_prefix
+        wrong = [name for name in wrong if prefix in name.split(".") or name not in shapes]
+    if wrong:
+        raise ValueError(
+            f"The weights in {folder} do not fit the encoder: {', '.join(wrong[:3])}. They were trained on"
+            " another one: train them anew."
+        )
+    module.load_state_dict(
+        {name: weight.float() for name, weight in weights.items() if shapes[name] == weight.shape},
+        strict=False,
+    )
+    for name, weight in module.named_parameters():
+        weight.requires_grad_(name in weights)
