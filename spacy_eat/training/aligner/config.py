@@ -77,7 +77,7 @@ class Words(Parallel):
     sharpness (float): Cosines times this are what the loss takes the softmax of.
     """
 
-    extraction: Extraction = "itermax"
+    extraction: Extraction = "argmax"
     lexical: NonNegativeFloat = 0.03
     sharpness: float = Field(default=20.0, gt=0.0)
 
