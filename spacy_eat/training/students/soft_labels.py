@@ -56,10 +56,10 @@ def make_soft_labels(
             f"A denoiser of spacy_eat.SoftLabels.v1 is a block with an @misc: [….denoisers.{wrong[0]}]"
         )
     paths = [path] if isinstance(path, str | Path) else path
-    denoised: list[Doc] = []  # `spacy train` reads twice, and denoisers take their time
 
-    def labelled(nlp: Language) -> list[Doc]:
-        docs: list[Doc] = []
+    def read(nlp: Language) -> Iterator[Example]:
+        install_extensions()
+        docs = []
         for doc in chain.from_iterable(read_docs(Path(path), nlp.vocab) for path in paths):
             found = soft_labels(doc)
             if certainty(found) >= min_certainty:
@@ -69,13 +69,6 @@ def make_soft_labels(
                 break
         for denoise in (denoisers or {}).values():
             denoise(docs)
-        return docs
-
-    def read(nlp: Language) -> Iterator[Example]:
-        install_extensions()
-        docs = denoised or labelled(nlp)
-        if denoisers:
-            denoised[:] = docs
         records = (Record(doc.text, tuple(_entities(doc))) for doc in docs)
         for doc, example in zip(docs, to_examples(records, nlp), strict=True):
             kept = tags_of(doc)

@@ -103,19 +103,6 @@ def test_a_reader_of_what_annotate_wrote(tmp_path):
     assert tags_of(weighed.reference).rows[2] == pytest.approx([0.5, 0, 0, 0, 0], abs=1e-3)
 
 
-def test_a_corpus_is_denoised_once(tmp_path):
-    """`spacy train` reads for the labels, and then for the training."""
-    DocBin(store_user_data=True, docs=[annotated([(0, 2, "PER")], rows=ROWS)]).to_disk(tmp_path / "a.spacy")
-    read = make_soft_labels(tmp_path, denoisers={"halve": halve})
-    for nlp in (spacy.blank("xx"), spacy.blank("zh")):
-        (example,) = read(nlp)
-        assert tags_of(example.reference).rows[2] == pytest.approx([0.5, 0, 0, 0, 0], abs=1e-3)
-        assert [(ent.text, ent.label_) for ent in example.reference.ents] == [("张三", "PER")]
-    calls = []
-    read = make_soft_labels(tmp_path, denoisers={"count": calls.append})
-    assert len(list(read(nlp))) == len(list(read(nlp))) == len(calls) == 1
-
-
 def test_a_path_is_needed():
     with pytest.raises(ValueError, match="E913"):
         make_soft_labels(None)
