@@ -1,6 +1,6 @@
 """Aligners side by side, on gold English: which words of the source does each of its entities come from?
 
-    python -m benchmarks.aligners [--weights FOLDER ...] [--llm] [--limit 200]
+    python -m benchmarks.aligners [--weights FOLDER ...] [--words FOLDER ...] [--llm] [--limit 200]
 
 English and entities of zh_pud_half are given, as by `spacy eat evaluate --english --gold-entities`. The two
 sides are annotated apart, so about 0.81 is the most that can be had. Ablations of the encoder's aligner
@@ -87,6 +87,7 @@ def main(
     data: Path = DATA,
     limit: int = 0,
     weights: Annotated[list[str] | None, typer.Option()] = None,
+    words: Annotated[list[str] | None, typer.Option()] = None,
     llm: bool = False,
     only: str = "",
 ) -> None:
@@ -95,6 +96,7 @@ def main(
     data: The development data.
     limit: Only so many sentences; 0 for all.
     weights: Further weights of the encoder's aligner, a row for each.
+    words: Encoders that were tuned for word alignment, a row for each.
     llm: The LLM's aligners too, the default among them: slow.
     only: Only rows with this in their name.
     """
@@ -108,6 +110,14 @@ def main(
     ]
     rows += [(folder, {**ENCODER, "weights": folder}, {}) for folder in weights or ()]
     rows.append(("word alignment, untrained", WORDS, {}))
+    rows += [
+        (
+            f"word alignment, {folder}",
+            {**WORDS, "encoder": {"@misc": "spacy_eat.Encoder.v1", "name": folder}},
+            {},
+        )
+        for folder in words or ()
+    ]
     rows += [
         ("lexicon and sounds", LEXICON, {}),
         ("lexicon alone", {**LEXICON, "sounds": False}, {}),
