@@ -62,7 +62,15 @@ def start(project: Path, *arguments: object, **environment: object) -> subproces
 def test_project_file(project):
     config = load_project_config(project)
     names = [command["name"] for command in config["commands"]]
-    assert set(config["workflows"]) == {"all", "train", "distil", "distil-trf", "tagger", "smoke"}
+    assert set(config["workflows"]) == {
+        "all",
+        "train",
+        "distil",
+        "distil-trf",
+        "transfusion",
+        "tagger",
+        "smoke",
+    }
     assert {name for steps in config["workflows"].values() for name in steps} == set(names)
     for command in config["commands"]:
         for dep in command["deps"]:
