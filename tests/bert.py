@@ -36,6 +36,21 @@ def tiny_bert(folder: Path, pieces: Iterable[str], *, layers: int, **settings: A
     )
 
 
+def learn_by_heart(nlp: Any, examples: list[Any], updates: int) -> None:
+    """Train a pipeline of one component until it makes no mistake.
+
+    nlp (Language): The pipeline, which is initialized here.
+    examples (List[Example]): What it learns.
+    updates (int): How often it sees all of them.
+    """
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    for _ in range(updates):
+        losses = nlp.update(examples, sgd=optimizer)
+    (name,) = nlp.pipe_names
+    assert losses[name] < 0.05
+
+
 def han_tagger(folder: Path) -> str:
     """Write a tagger of letters and Han characters, with weights set by hand: 京 begins a LOC, 都 is inside.
 

@@ -166,9 +166,9 @@ def load_layers(name: str, layers: int, frozen: int, setting: str) -> tuple[Any,
     """
     from torch.nn import ModuleList
 
-    tokenizer, module = load_encoder(name, layers, setting)
     if not 0 <= frozen < layers:
         raise ValueError(f"`frozen_layers` is {frozen}, and of the encoder '{name}' {layers} layers are used")
+    tokenizer, module = load_encoder(name, layers, setting)
     module.requires_grad_(False)
     stack = next(part for part in module.modules() if isinstance(part, ModuleList))
     for layer in stack[frozen:]:

@@ -25,7 +25,7 @@ from spacy_eat.components.token_classifier import (  # noqa: E402
 )
 from spacy_eat.tags import TagProbabilities, set_tags, tags_of  # noqa: E402
 
-from ..bert import tiny_bert  # noqa: E402
+from ..bert import learn_by_heart, tiny_bert  # noqa: E402
 
 TEXTS = [
     ("Ann met Bob in Rome.", [(0, 3, "PER"), (8, 11, "PER"), (15, 19, "LOC")]),
@@ -52,11 +52,7 @@ def nlp(encoder):
     config = {"encoder": encoder, "casing": True, "max_length": 48}
     nlp.add_pipe("eat_token_classifier", name="ner", config=config)
     examples = [Example.from_dict(nlp.make_doc(text), {"entities": entities}) for text, entities in TEXTS]
-    optimizer = nlp.initialize(lambda: examples)
-    optimizer.learn_rate = 0.01
-    for _ in range(60):
-        losses = nlp.update(examples, sgd=optimizer)
-    assert losses["ner"] < 0.05
+    learn_by_heart(nlp, examples, 60)
     return nlp
 
 

@@ -16,7 +16,7 @@ from spacy_eat.records import marked_english, new_record  # noqa: E402
 from spacy_eat.training.students.soft_labels import make_soft_labels  # noqa: E402
 from spacy_eat.training.tagger import byte_length  # noqa: E402
 
-from ..bert import LETTERS, tiny_bert  # noqa: E402
+from ..bert import LETTERS, learn_by_heart, tiny_bert  # noqa: E402
 
 TEXT = "x sings."
 # What the English says x is, by which the same text has other entities; None without English.
@@ -66,11 +66,7 @@ def nlp(tmp_path_factory):
         reference = nlp.make_doc(TEXT)
         reference.ents = [reference.char_span(0, 1, label)] if label else []
         examples.append(Example(predicted, reference))
-    optimizer = nlp.initialize(lambda: examples)
-    optimizer.learn_rate = 0.01
-    for _ in range(80):
-        losses = nlp.update(examples, sgd=optimizer)
-    assert losses["tagger"] < 0.05
+    learn_by_heart(nlp, examples, 80)
     return nlp
 
 

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from spacy.vocab import Vocab
 
 from ...corpora import CorpusError
 from ...corpora.files import read_docs, read_jsonl
 from ...corpora.splits import held_out
+from ...encoders import readable
 from ...languages import guess_language
 from ...records import install_extensions, sentences_of
 from ..alignment_records import latin_names, read_alignment
@@ -19,6 +21,20 @@ from .config import AlignerConfig, Annotated, Records
 
 # English around a name, where there is no translation.
 TEMPLATES = ("{}", "{}.", "{}", "This is about {}.", "{} was mentioned.")
+
+
+class Bilingual(Protocol):
+    """A sentence of the language `lang`, and its English."""
+
+    @property
+    def lang(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def english(self) -> str: ...
+
+
+_Sentence = TypeVar("_Sentence", bound=Bilingual)
 
 
 @dataclass(frozen=True)
@@ -121,12 +137,20 @@ def read_records(settings: Records, seed: int, counts: Counter[str]) -> list[Exa
     return examples
 
 
-def hold_out(examples: Sequence[Example], count: int) -> tuple[list[Example], list[Example]]:
+def readable_sides(sentences: Sequence[Bilingual]) -> tuple[list[str], list[str]]:
+    """RETURNS (Tuple[List[str], List[str]]): The sentences and their English, as an encoder is given them."""
+    return (
+        [readable(sentence.source, sentence.lang) for sentence in sentences],
+        [readable(sentence.english, "en") for sentence in sentences],
+    )
+
+
+def hold_out(examples: Sequence[_Sentence], count: float) -> tuple[list[_Sentence], list[_Sentence]]:
     """Split examples by their English: the same ones in every run.
 
-    examples (Sequence[Example]): Of parallel text.
-    count (int): About how many to hold out, at most a fifth.
-    RETURNS (Tuple[List[Example], List[Example]]): What to train on, and what is held out.
+    examples (Sequence[Bilingual]): Of parallel text.
+    count (float): About how many to hold out, at most a fifth.
+    RETURNS (Tuple[List[Bilingual], List[Bilingual]]): What to train on, and what is held out.
     """
     share = min(0.2, count / max(1, len(examples)))
     kept = [example for example in examples if not held_out(example.english, share)]

@@ -8,30 +8,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...encoders import readable
 from ...weights.devices import likes_bfloat16
 from ..batches import batch_order
 from .config import Training
+from .data import Bilingual, readable_sides
 
 MEASURE = "log loss"  # the score of an epoch that chooses it, the lower the better
-
-
-class Bilingual(Protocol):
-    """A sentence and its English, of the language `lang`."""
-
-    @property
-    def lang(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def english(self) -> str: ...
 
 
 _Pair = TypeVar("_Pair", bound=Bilingual)
@@ -165,17 +154,13 @@ class Loop(ABC, Generic[_Pair]):
 
     def lengths(self, examples: Sequence[_Pair]) -> list[tuple[int, int]]:
         """Pieces of each example's two sides, at most those of a window."""
-        sides = [
-            self.tokenizer([readable(t, lang) for t, lang in texts])["input_ids"] if texts else []
-            for texts in (
-                [(example.english, "en") for example in examples],
-                [(example.source, example.lang) for example in examples],
-            )
-        ]
+        source, english = (
+            self.tokenizer(texts)["input_ids"] if texts else [] for texts in readable_sides(examples)
+        )
         longest = self.max_length
         return [
-            (min(len(english), longest), min(len(source), longest))
-            for english, source in zip(*sides, strict=True)
+            (min(len(here), longest), min(len(there), longest))
+            for here, there in zip(english, source, strict=True)
         ]
 
     def _save_checkpoint(self) -> None:

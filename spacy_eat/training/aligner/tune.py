@@ -17,12 +17,11 @@ from wasabi import msg
 
 from ...alignment import network as networks
 from ...alignment.network import Found, Network, Settings, Side, look, pieces_of
-from ...encoders import readable
 from ...encoders.pieces import Pieces
 from ..batches import batch_order
 from ..tuning.config import goes_on, read_config
 from .config import AlignerConfig, Training
-from .data import Example, build, hold_out, read_examples, with_missing, write_examples
+from .data import Example, build, hold_out, read_examples, readable_sides, with_missing, write_examples
 from .loop import Loop, State
 
 # What is tried for calibration, on held-out pairs.
@@ -159,8 +158,9 @@ class Trainer(Loop[Example]):
         def side(texts: list[str]) -> tuple[Side, list[Pieces]]:
             return networks.read(self.network, self.tokenizer, texts, self.shape.max_length)
 
-        here, english = side([readable(example.english, "en") for example in examples])
-        there, source = side([readable(example.source, example.lang) for example in examples])
+        source_texts, english_texts = readable_sides(examples)
+        here, english = side(english_texts)
+        there, source = side(source_texts)
         asked = Asked([], [], [], [])
         for text, example in enumerate(examples):
             for pair in example.pairs:

@@ -19,14 +19,13 @@ from wasabi import msg
 
 from ...alignment.words import EXTRACTIONS
 from ...corpora.parallel import ParallelRecord
-from ...corpora.splits import held_out
-from ...encoders import readable
 from ...encoders.encoder import load_layers
 from ...encoders.pieces import Pieces, split
 from ...encoders.trained import Base, write_base, write_trained
 from ..batches import batch_order
 from ..tuning.config import goes_on
 from .config import AlignerConfig, Training, Words
+from .data import hold_out, readable_sides
 from .lexical import Lexicons
 from .loop import MEASURE, Loop, State
 from .projection import read_records
@@ -87,9 +86,7 @@ def _examples(settings: AlignerConfig, tokenizer: Any) -> tuple[list[Linked], li
     for lang in words.files:
         counts: Counter[str] = Counter()
         records = read_records(words, lang, seed, counts)
-        share = min(0.2, settings.corpora.held_out / len(words.files) / max(1, len(records)))
-        kept = [record for record in records if not held_out(record.english, share)]
-        others = [record for record in records if held_out(record.english, share)]
+        kept, others = hold_out(records, settings.corpora.held_out / len(words.files))
         msg.text(f"{lang}: {len(records)} sentences" + "".join(f", {n} {key}" for key, n in counts.items()))
         if kept:
             lexicons = Lexicons(_spelled(kept, tokenizer, longest))
@@ -104,10 +101,7 @@ def _spelled(
     """RETURNS (List[Tuple[List[str], List[str]]]): The pieces of the source and of the English, as they are
     written in lower case."""
     sides = []
-    for texts in (
-        [readable(record.source, record.lang) for record in records],
-        [readable(record.english, "en") for record in records],
-    ):
+    for texts in readable_sides(records):
         side: list[list[str]] = []
         for start in range(0, len(texts), BATCH):
             batch = texts[start : start + BATCH]
@@ -158,10 +152,7 @@ class WordTrainer(Loop[Linked]):
         """RETURNS (List[Tensor]): Cosines of the pieces of each sentence's sides, centred in each side, shape
         (pieces of the source, pieces of the English)."""
         sides = []
-        for texts in (
-            [readable(example.source, example.lang) for example in examples],
-            [readable(example.english, "en") for example in examples],
-        ):
+        for texts in readable_sides(examples):
             inputs, pieces = split(texts, self.tokenizer, self.max_length)
             with self.autocast():
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}

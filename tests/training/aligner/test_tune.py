@@ -21,6 +21,7 @@ from spacy_eat.training.aligner.tune import calibrate, tune_aligner  # noqa: E40
 from spacy_eat.types import Sentence, Span, Text  # noqa: E402
 
 from ...bert import tiny_bert  # noqa: E402
+from .resuming import check_resumed  # noqa: E402
 
 NAMES = dict(zip(["anna", "bob", "rome", "oslo", "zoe", "kiev"], "甲乙丙丁戊己", strict=True))
 WORDS = dict(zip(["met", "saw", "in", "and"], "见看在和", strict=True))
@@ -90,22 +91,7 @@ def test_it_learns_which_word_is_which(config, tmp_path):
 
 def test_it_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
     config["training"]["epochs"] = 2
-    whole = tune_aligner(Config(config))
-    config["output"]["path"] = str(tmp_path / "stopped")
-    step = tuning.Trainer._step
-
-    def stops(self, *args):
-        if self.state.step == len(whole.losses) // 2 + 1:
-            raise KeyboardInterrupt
-        return step(self, *args)
-
-    monkeypatch.setattr(tuning.Trainer, "_step", stops)
-    with pytest.raises(KeyboardInterrupt):
-        tune_aligner(Config(config))
-    monkeypatch.setattr(tuning.Trainer, "_step", step)
-    resumed = tune_aligner(Config(config))
-    assert len(resumed.losses) == len(whole.losses)
-    assert np.allclose(resumed.losses, whole.losses, atol=1e-3) and resumed.scores == whole.scores
+    check_resumed(config, tmp_path / "stopped", monkeypatch, past=1)
 
 
 def test_other_settings_need_another_folder(config, tmp_path):

@@ -15,10 +15,10 @@ from spacy_eat.corpora import CorpusError  # noqa: E402
 from spacy_eat.encoders import Encoder  # noqa: E402
 from spacy_eat.training.aligner.lexical import Lexicons  # noqa: E402
 from spacy_eat.training.aligner.tune import tune_aligner  # noqa: E402
-from spacy_eat.training.aligner.words import WordTrainer  # noqa: E402
 from spacy_eat.types import Sentence, Span, Text  # noqa: E402
 
 from ...bert import tiny_bert  # noqa: E402
+from .resuming import check_resumed  # noqa: E402
 
 ENGLISH = ["anna", "bob", "rome", "oslo", "zoe", "kiev", "met", "saw", "in", "and", "red", "sea"]
 WORDS = dict(zip(ENGLISH, "甲乙丙丁戊己见看在和红海", strict=True))
@@ -121,22 +121,7 @@ def test_the_encoder_is_used_by_its_folder(config, base, tmp_path):
 
 def test_it_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
     config["training"]["epochs"] = 1
-    whole = tune_aligner(Config(config))
-    config["output"]["path"] = str(tmp_path / "stopped")
-    loss = WordTrainer.loss
-
-    def stops(self, examples):
-        if self.state.step == len(whole.losses) // 2:
-            raise KeyboardInterrupt
-        return loss(self, examples)
-
-    monkeypatch.setattr(WordTrainer, "loss", stops)
-    with pytest.raises(KeyboardInterrupt):
-        tune_aligner(Config(config))
-    monkeypatch.setattr(WordTrainer, "loss", loss)
-    resumed = tune_aligner(Config(config))
-    assert len(resumed.losses) == len(whole.losses)
-    assert np.allclose(resumed.losses, whole.losses, atol=1e-3) and resumed.scores == whole.scores
+    check_resumed(config, tmp_path / "stopped", monkeypatch)
 
 
 def test_what_is_wrong_is_said(config, tmp_path):
