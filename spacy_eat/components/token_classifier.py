@@ -39,7 +39,7 @@ from thinc.types import Floats2d
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split
 from ..encoders.quantized import QuantizedEncoder
-from ..encoders.trained import load_trained, write_trained
+from ..encoders.trained import load_trained, read_base, take_tuned, write_trained
 from ..records import marked_english, sentences_of
 from ..tags import TagProbabilities, labels_of, set_tags, tags_of
 from ..weights import SOURCE_TAGGER
@@ -222,8 +222,9 @@ class TokenClassifier(TrainablePipe):
         encoder (str): Name or path of a Hugging Face model with safetensors weights and a fast tokenizer,
             or "embedded" for multilingual-e5-small, which the extra `encoder` brings; used when training
             begins. Also a folder that this component has written, or "embedded_tagger" for the tagger on the
-            source that comes with spacy-eat: training goes on from there. What is loaded from disk brings its
-            own, but for what was not trained of the embedded encoder.
+            source that comes with spacy-eat: training goes on from there. Also an encoder that `tune-aligner`
+            tuned, with no more `frozen_layers` than that had. What is loaded from disk brings its own, but
+            for what was not trained of the embedded encoder.
         casing (bool): Tell an uncased encoder how a token is capitalised, by token type embeddings. It must
             have such embeddings (BERT and its kin).
         train_embeddings (bool): Whether word embeddings are tuned too. Without, training is faster, and names
@@ -329,7 +330,8 @@ class TokenClassifier(TrainablePipe):
         get_examples (Callable[[], Iterable[Example]]): A sample of the training data, for the labels.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Sequence[str]]): The entity labels. None: those in the sample.
-        RAISES (ValueError): If the encoder cannot be loaded, or has no embeddings for the casing.
+        RAISES (ValueError): If the encoder cannot be loaded, has no embeddings for the casing, or was tuned
+            in layers that `frozen_layers` freezes.
         """
         if labels is None:
             labels = sorted({ent.label_ for example in get_examples() for ent in example.reference.ents})
@@ -339,17 +341,21 @@ class TokenClassifier(TrainablePipe):
                 f"There is no entity in the training data of '{self.name}': check `[corpora.train]`."
             )
         written = Path(SOURCE_TAGGER if self.encoder == EMBEDDED_TAGGER else self.encoder, "cfg")
+        tuned = read_base(self.encoder)
         if written.is_file():
             self.cfg["base"] = srsly.read_json(written).get("base", "")
             module = self._load(str(written.parent / "model"))
         else:
-            self.cfg["base"] = self.encoder if self.encoder == EMBEDDED else ""
-            module = self._load(self.encoder)
+            encoder = self.encoder if tuned is None else tuned.base
+            self.cfg["base"] = encoder if encoder == EMBEDDED else ""
+            module = self._load(encoder)
         if self.casing:
             _add_cases(module, self.encoder)
         if not self.train_embeddings:
             module.get_input_embeddings().requires_grad_(False)
         _freeze(module, self.frozen_layers, self.encoder)
+        if tuned is not None:
+            take_tuned(module.base_model, Path(self.encoder))
         self._set_module(module)
 
     def predict(self, docs: Iterable[Doc]) -> list[Tagged]:

@@ -21,13 +21,11 @@ class Base:
 
 
 def read_base(folder: str) -> Base | None:
-    """RETURNS (Optional[Base]): What `write_base` wrote in a folder; None for all other encoders.
-    RAISES (OSError): Its config cannot be read.
-    RAISES (ValueError): It is no JSON."""
-    path = Path(folder, CONFIG)
-    if not path.is_file():
+    """RETURNS (Optional[Base]): What `write_base` wrote in a folder; None for all other encoders."""
+    try:
+        settings = json.loads(Path(folder, CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    settings = json.loads(path.read_text(encoding="utf-8"))
     known = isinstance(settings, dict) and settings.keys() == {"base", "layers"}
     return Base(**settings) if known else None
 
@@ -78,3 +76,25 @@ def load_trained(module: Any, folder: Path) -> None:
     )
     for name, weight in module.named_parameters():
         weight.requires_grad_(name in weights)
+
+
+def take_tuned(encoder: Any, folder: Path) -> None:
+    """Take the weights of a tuned encoder for what is to be trained on.
+
+    encoder (PreTrainedModel): Its base, without a head. The tuned layers that it does not have are left out.
+    folder (Path): What `write_trained` and `write_base` wrote.
+    RAISES (ValueError): The weights are those of another encoder, or of layers that are frozen.
+    """
+    from safetensors.torch import load_file
+
+    own = dict(encoder.named_parameters())
+    weights = {name: weight for name, weight in load_file(folder / WEIGHTS).items() if name in own}
+    if not weights or any(own[name].shape != weight.shape for name, weight in weights.items()):
+        raise ValueError(f"The weights in {folder} do not fit the encoder: they were trained on another one.")
+    frozen = sorted(name for name in weights if not own[name].requires_grad)
+    if frozen:
+        raise ValueError(
+            f"`frozen_layers` is too high: the encoder in {folder} was tuned in layers that it would freeze,"
+            f" as they were before ({frozen[0]})."
+        )
+    encoder.load_state_dict({name: weight.float() for name, weight in weights.items()}, strict=False)

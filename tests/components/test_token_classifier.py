@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from spacy_eat.components.token_classifier import (  # noqa: E402
     decode,
     make_windows,
 )
+from spacy_eat.encoders.trained import Base, write_base, write_trained  # noqa: E402
 from spacy_eat.tags import TagProbabilities, set_tags, tags_of  # noqa: E402
 
 from ..bert import learn_by_heart, tiny_bert  # noqa: E402
@@ -434,6 +436,39 @@ def test_goes_on_from_the_tagger_that_comes_with_the_package(nlp, tmp_path, monk
     more.add_pipe("eat_token_classifier", name="ner", config=config)
     more.initialize(lambda: [Example.from_dict(more.make_doc(t), {"entities": e}) for t, e in TEXTS])
     assert [found(more(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
+
+
+def test_begins_from_a_tuned_encoder(encoder, tmp_path):
+    tuned = transformers.BertModel.from_pretrained(encoder)
+    tuned.requires_grad_(False)
+    tuned.encoder.layer[1].requires_grad_(True)
+    tuned.encoder.layer[1].output.dense.weight.data.fill_(0.25)
+    write_trained(tuned, tmp_path / "tuned")
+    write_base(Base(encoder, 2), tmp_path / "tuned")
+
+    def initialized(frozen):
+        nlp = spacy.blank("en")
+        config = {"encoder": str(tmp_path / "tuned"), "frozen_layers": frozen, "max_length": 48}
+        nlp.add_pipe("eat_token_classifier", name="ner", config=config)
+        nlp.initialize(lambda: [Example.from_dict(nlp.make_doc(t), {"entities": e}) for t, e in TEXTS])
+        return nlp
+
+    nlp = initialized(1)
+    module = nlp.get_pipe("ner")._module
+    assert (module.bert.encoder.layer[1].output.dense.weight == 0.25).all()
+    lower = "encoder.layer.0.output.dense.weight"
+    assert module.bert.get_parameter(lower).equal(tuned.get_parameter(lower))
+    assert not module.bert.get_parameter(lower).requires_grad
+    nlp.to_disk(tmp_path / "pipeline")
+    shutil.rmtree(tmp_path / "tuned")  # the pipeline does not need it
+    copy = spacy.load(tmp_path / "pipeline").get_pipe("ner")._module
+    assert (copy.bert.encoder.layer[1].output.dense.weight == 0.25).all()
+
+    tuned.encoder.layer[0].requires_grad_(True)
+    write_trained(tuned, tmp_path / "tuned")
+    write_base(Base(encoder, 2), tmp_path / "tuned")
+    with pytest.raises(ValueError, match="`frozen_layers` is too high"):
+        initialized(1)
 
 
 def test_frozen_layers_are_fewer_than_the_encoder_has(encoder):

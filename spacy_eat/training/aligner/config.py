@@ -100,7 +100,8 @@ class Model(Section):
     """The network, see `spacy_eat.alignment.network.Settings`.
 
     base (str): The encoder: "embedded", or any of Hugging Face's.
-    initial (Optional[Path]): Weights of an `eat_token_classifier` on the same encoder, to begin from.
+    initial (Optional[Path]): Weights to begin from: of an `eat_token_classifier` on the same encoder, or what
+        `tune-aligner` has made of it for word alignment.
     layers, frozen_layers, width, max_length (int): See there.
     """
 

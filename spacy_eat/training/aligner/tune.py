@@ -18,6 +18,7 @@ from wasabi import msg
 from ...alignment import network as networks
 from ...alignment.network import Found, Network, Settings, Side, look, pieces_of
 from ...encoders.pieces import Pieces
+from ...encoders.trained import read_base, take_tuned
 from ..batches import batch_order
 from ..tuning.config import goes_on, read_config
 from .config import AlignerConfig, Training
@@ -77,22 +78,32 @@ def tune_aligner(config: Config, *, restart: bool = False, build_only: bool = Fa
     shape = Settings(**settings.model.model_dump(exclude={"initial"}))
     tokenizer, network = networks.build(shape)
     if settings.model.initial is not None:
-        begin_from(network, settings.model.initial)
+        begin_from(network, settings.model.initial, settings.model.base)
     trainer = Trainer(network, tokenizer, shape, settings.training, folder)
     state = trainer.run(train, test)
     msg.good(f"Entity aligner in {folder / 'aligner'}: {state.scores[-1]}")
     return state
 
 
-def begin_from(network: Network, folder: Path) -> None:
-    """Take the weights of an `eat_token_classifier` for what is to be trained of the encoder.
+def begin_from(network: Network, folder: Path, base: str) -> None:
+    """Take the weights of an `eat_token_classifier`, or of a tuned encoder, for what is to be trained of the
+    encoder.
 
     network (Network): The network.
-    folder (Path): The classifier's folder, or that of its weights.
-    RAISES (ValueError): There are none, or of another encoder.
+    folder (Path): The classifier's folder, or that of its weights, or of the encoder.
+    base (str): The network's encoder, which a tuned one must have been.
+    RAISES (ValueError): There are none, or of another encoder, or of layers that are frozen.
     """
     from safetensors.torch import load_file
 
+    tuned = read_base(str(folder))
+    if tuned is not None:
+        if tuned.base != base:
+            raise ValueError(
+                f"`initial` is {folder}, which was tuned from '{tuned.base}': `base` is '{base}'"
+            )
+        take_tuned(network.encoder, folder)
+        return
     path = next((p for p in (folder / "model", folder) if (p / networks.WEIGHTS).is_file()), None)
     own = {name: weight for name, weight in network.encoder.named_parameters() if weight.requires_grad}
     trained = {} if path is None else load_file(path / networks.WEIGHTS)

@@ -15,6 +15,8 @@ transformers = pytest.importorskip("transformers")
 from spacy_eat.alignment.encoder import EncoderAligner  # noqa: E402
 from spacy_eat.alignment.network import Found, Settings  # noqa: E402
 from spacy_eat.cli.tune_aligner import tune_aligner_cli  # noqa: E402
+from spacy_eat.encoders.encoder import load_layers  # noqa: E402
+from spacy_eat.encoders.trained import Base, write_base, write_trained  # noqa: E402
 from spacy_eat.training.aligner import tune as tuning  # noqa: E402
 from spacy_eat.training.aligner.data import Example, Pair  # noqa: E402
 from spacy_eat.training.aligner.tune import calibrate, tune_aligner  # noqa: E402
@@ -108,10 +110,29 @@ def test_it_begins_from_a_token_classifier(config, base, tmp_path):
     with torch.no_grad():
         classifier.bert.encoder.layer[1].output.dense.weight.fill_(0.25)
     classifier.save_pretrained(tmp_path / "tagger" / "model")
-    tuning.begin_from(network, tmp_path / "tagger")
+    tuning.begin_from(network, tmp_path / "tagger", base)
     assert (network.encoder.encoder.layer[1].output.dense.weight == 0.25).all()
     with pytest.raises(ValueError, match="`initial` is"):
-        tuning.begin_from(network, tmp_path)
+        tuning.begin_from(network, tmp_path, base)
+
+
+def test_it_begins_from_a_tuned_encoder(config, base, tmp_path):
+    _, encoder = load_layers(base, 2, 1, "base")
+    encoder.encoder.layer[1].output.dense.weight.data.fill_(0.25)
+    write_trained(encoder, tmp_path)
+    write_base(Base(base, 2), tmp_path)
+    config["training"].update(epochs=1, learning_rate=1e-9)  # it ends with what it began from
+    config["model"].update(initial=str(tmp_path), frozen_layers=1)
+    tune_aligner(Config(config))
+    _, network, settings = tuning.networks.load(tmp_path / "run" / "aligner")
+    assert settings.base == base  # the tuned encoder is needed no more
+    assert (network.encoder.encoder.layer[1].output.dense.weight == 0.25).all()
+
+    write_trained(encoder.requires_grad_(True), tmp_path)
+    with pytest.raises(ValueError, match="`frozen_layers` is too high"):
+        tuning.begin_from(network, tmp_path, base)
+    with pytest.raises(ValueError, match=r"was tuned from .*: `base` is 'embedded'"):
+        tuning.begin_from(network, tmp_path, "embedded")
 
 
 def test_calibration_takes_what_is_likeliest():
