@@ -55,7 +55,8 @@ def save_pipeline(folder: Path, url: str) -> Path:
     nlp.add_pipe("eat_translator", config={"model": model})
     side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(folder / "english")}
     nlp.add_pipe(
-        "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+        "eat_entity_aligner",
+        config={"aligner": {"model": model, "first": None}, "tagger": side, "source_tagger": None},
     )
     nlp.to_disk(folder / "nlp")
     return folder / "nlp"

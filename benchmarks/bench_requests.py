@@ -160,6 +160,7 @@ def make_nlp(model: Any, english: EnglishPipeline, batch_size: int, *, dialogue:
             "aligner": {
                 "task": {"@llm_tasks": f"spacy_eat.EntityAlignment{kind}"},
                 "model": {"@llm_models": "bench.Model"},
+                "first": None,
             },
             "tagger": {"@misc": "bench.English"},
             "source_tagger": None,

@@ -1,6 +1,6 @@
 """The pipeline's work on gold sentences, recorded link by link, and replayed without an LLM.
 
-    python -m benchmarks.chains record GOLD OUT.jsonl       run the default pipeline; continues a file
+    python -m benchmarks.chains record GOLD OUT.jsonl       ask the embedded LLM; continues a file
     python -m benchmarks.chains replay                      do the stored answers still give the stored spans?
     python -m benchmarks.chains replay --update             store the spans that they give now
     python -m benchmarks.chains pack DIR                    store the answers of recorded chains anew
@@ -157,7 +157,7 @@ def recorded(path: Path) -> Iterator[dict[str, Any]]:
 
 @app.command()
 def record(gold: Path, out: Path, lang: str = "", limit: int = 0, batch: int = 32) -> None:
-    """Run the default pipeline over a gold file, without the tagger on the source. Continues a file.
+    """Run the embedded LLM over a gold file, without encoder and tagger on the source. Continues a file.
 
     gold: An annotated file, of any format that `evaluate` reads.
     out: Where to write, JSONL.
@@ -168,7 +168,7 @@ def record(gold: Path, out: Path, lang: str = "", limit: int = 0, batch: int = 3
     lang = lang or gold.name[:2]
     nlp = spacy.blank(lang)
     nlp.add_pipe("eat_translator")
-    nlp.add_pipe("eat_entity_aligner", config={"source_tagger": None})
+    nlp.add_pipe("eat_entity_aligner", config={"aligner": {"first": None}, "source_tagger": None})
     rows = list(read(gold, lang=lang))[: limit or None]
     done = sum(1 for _ in recorded(out)) if out.exists() else 0
     with out.open("a", encoding="utf8") as file:

@@ -1,6 +1,6 @@
 """Whole pipelines side by side, from the text to its entities: each is a config that can be taken as it is.
 
-    python -m benchmarks.strategies GOLD --lang zh [--limit 100] [--only cascade --only jieba]
+    python -m benchmarks.strategies GOLD --lang zh [--limit 100] [--only encoder --only jieba]
     python -m benchmarks.strategies GOLD --lang zh --keep DIR [--fuse zh_light+zh_encoder+zh_jieba]
 
 The configs of `configs/strategies/` of the language, the default pipeline (`configs/zh_embedded.cfg`) and the

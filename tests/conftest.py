@@ -133,7 +133,8 @@ def make_nlp(llm: ScriptedLLM, english: Path) -> Callable[..., Language]:
         nlp.add_pipe(
             "eat_entity_aligner",
             config=merged(
-                {"aligner": {"model": model}, "tagger": side, "source_tagger": None}, dict(aligner)
+                {"aligner": {"model": model, "first": None}, "tagger": side, "source_tagger": None},
+                dict(aligner),
             ),
         )
         return nlp

@@ -34,7 +34,8 @@ def make(english, monkeypatch):
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
         nlp.add_pipe(
-            "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+            "eat_entity_aligner",
+            config={"aligner": {"model": model, "first": None}, "tagger": side, "source_tagger": None},
         )
         return nlp
 
@@ -72,7 +73,7 @@ def test_usage_is_told_for_each_doc(english, tmp_path):
         nlp.add_pipe("eat_translator", config={"model": {**model, "base_url": server.url}})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
         settings = {
-            "aligner": {"model": {**model, "base_url": server.url}},
+            "aligner": {"model": {**model, "base_url": server.url}, "first": None},
             "tagger": side,
             "source_tagger": None,
         }
@@ -129,7 +130,8 @@ def test_models_of_spacy_llm(english, monkeypatch):
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
         nlp.add_pipe(
-            "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+            "eat_entity_aligner",
+            config={"aligner": {"model": model, "first": None}, "tagger": side, "source_tagger": None},
         )
         doc = nlp("失败。" + ZH)
     assert [ent.text for ent in doc.ents] == list(NAMES.values())

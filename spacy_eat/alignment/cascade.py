@@ -1,10 +1,13 @@
 """`spacy_eat.CascadeAligner.v1`: the cheapest aligner first, the next for what it is not certain of."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..types import Aligner, Failure, Options, Sentence
 from .locate import as_it_stands, verbatim
+
+logger = logging.getLogger(__name__)
 
 
 class CascadeAligner:
@@ -19,13 +22,15 @@ class CascadeAligner:
         """See `make_cascade_aligner`."""
         self.aligners = tuple(aligners)
         self.min_score = min_score
+        self._told: set[str] = set()
 
     def __call__(self, sentences: Sequence[Sentence]) -> list[list[Options] | Failure]:
         """Find the places of English entities.
 
         sentences (Sequence[Sentence]): What is asked. Each one's `usage` counts its requests.
         RETURNS (List[Union[List[Options], Failure]]): For each sentence the options of its entities, in
-            their order. A failure where the last aligner that was asked failed.
+            their order. A failure where the last aligner that was asked failed. One that raises an error
+            leaves its names to the next, with a warning.
         """
         found = [_copies(sentence) for sentence in sentences]
         failures: list[Failure | None] = [None] * len(sentences)
@@ -41,7 +46,13 @@ class CascadeAligner:
                 replace(sentences[i], entities=[sentences[i].entities[k] for k in open_])
                 for i, open_ in asked
             ]
-            for (i, open_), answer in zip(asked, aligner(parts), strict=True):
+            try:
+                answers: Sequence[Sequence[Options] | Failure] = aligner(parts)
+            except Exception as error:  # it cannot be loaded, for one
+                answers = [Failure(f"{type(error).__name__}: {error}")] * len(parts)
+                if aligner is not self.aligners[-1]:
+                    self._tell(aligner, error)
+            for (i, open_), answer in zip(asked, answers, strict=True):
                 if not isinstance(answer, Failure) and len(answer) != len(open_):
                     answer = _miscounted(aligner, len(answer), len(open_))
                 failures[i] = answer if isinstance(answer, Failure) else None
@@ -53,6 +64,13 @@ class CascadeAligner:
             failure or [options or Options() for options in row]
             for failure, row in zip(failures, found, strict=True)
         ]
+
+    def _tell(self, aligner: Aligner, error: Exception) -> None:
+        """Warn, once for each cause, of an aligner whose names go to the next one."""
+        reason = f"{type(aligner).__name__} cannot be used, so the next aligner is asked instead: {error}"
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.warning("%s", reason)
 
 
 def _copies(sentence: Sentence) -> list[Options | None]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from ..llm.dispatch import Model, ask, usages
 from ..llm.prompts import LLMError, Prompt, Response
 from ..llm.tasks.alignment import Candidate, EntityAlignmentTask
-from ..types import Failure, Options, Sentence, Span, Text
+from ..types import Aligner, Failure, Options, Sentence, Span, Text
+from .cascade import CascadeAligner
 from .locate import LEAST_KEPT, complete, find, fit, verbatim
 
 # How much an exact, variant or fuzzy place keeps of its answer's probability; fuzzy times its similarity.
@@ -21,6 +22,8 @@ MAX_PLACES = 32  # of one answer: more are hardly needed
 # held-out names of Chinese and Japanese, and on as many that a text does not have
 # (python -m benchmarks.calibration).
 TEMPERATURE = 2.0
+# What another aligner finds with less probability, the LLM is asked for too: about one name in ten sentences.
+ASK_BELOW = 0.4
 
 
 class LLMAligner:
@@ -196,8 +199,13 @@ def to_options(
 
 
 def make_llm_aligner(
-    task: EntityAlignmentTask, model: Model, min_similarity: float = 0.8, temperature: float = TEMPERATURE
-) -> LLMAligner:
+    task: EntityAlignmentTask,
+    model: Model,
+    min_similarity: float = 0.8,
+    temperature: float = TEMPERATURE,
+    first: Aligner | None = None,
+    ask_below: float = ASK_BELOW,
+) -> LLMAligner | CascadeAligner:
     """`spacy_eat.LLMAligner.v1` (misc): an LLM translates the entities back.
 
     task (EntityAlignmentTask): "spacy_eat.EntityAlignment.v1", or "spacy_eat.EntityAlignmentDialogue.v1",
@@ -205,11 +213,18 @@ def make_llm_aligner(
     model (Callable[[Iterable[Iterable[Any]]], Iterable[Iterable[Any]]]): Any model of spacy-llm's registry.
     min_similarity (float): Least similarity (0.0 to 1.0) of a fuzzy match.
     temperature (float): Of the log-probabilities that scores are made from, see `to_options`.
-    RETURNS (LLMAligner): The aligner.
+    first (Optional[Aligner]): Who is asked before the LLM, which then sees only the names that this one is
+        not certain of. None: the LLM is asked for all. In `eat_entity_aligner` the default is
+        `spacy_eat.EncoderAligner.v1`.
+    ask_below (float): How probable (0.0 to 1.0) an answer of `first` must be to stand without the LLM.
+    RETURNS (Union[LLMAligner, CascadeAligner]): The aligner; with `first` a cascade of the two.
     RAISES (ValueError): A setting is out of its range.
     """
     if not 0.0 <= min_similarity <= 1.0:
         raise ValueError(f"min_similarity = {min_similarity} is not between 0 and 1")
     if temperature <= 0.0:
         raise ValueError(f"temperature = {temperature} is not above 0")
-    return LLMAligner(task, model, min_similarity=min_similarity, temperature=temperature)
+    if not 0.0 <= ask_below <= 1.0:
+        raise ValueError(f"ask_below = {ask_below} is not between 0 and 1")
+    llm = LLMAligner(task, model, min_similarity=min_similarity, temperature=temperature)
+    return llm if first is None else CascadeAligner([first, llm], min_score=ask_below)

@@ -54,6 +54,9 @@ gpu_id = -1
 @misc = "spacy_eat.LLMAligner.v1"
 min_similarity = 0.8
 
+[eat_entity_aligner.aligner.first]
+@misc = "spacy_eat.EncoderAligner.v1"
+
 [eat_entity_aligner.aligner.task]
 @llm_tasks = "spacy_eat.EntityAlignment.v1"
 
@@ -103,7 +106,9 @@ def make_aligner(
         the aligner's task names one.
     name (str): The component instance name.
     tagger (Tagger): Finds the entities of the English: a spaCy pipeline, see `spacy_eat.EnglishPipeline.v1`.
-    aligner (Aligner): Finds the source words of each, see `spacy_eat.LLMAligner.v1`.
+    aligner (Aligner): Finds the source words of each, see `spacy_eat.LLMAligner.v1`. By default an encoder
+        does, and the LLM is asked only for names that the encoder is not certain of; `aligner.first = null`
+        asks the LLM for all.
     mentions (str): What becomes of occurrences of an aligned name that no
         English mention was assigned to: "all" tags them too, where they are
         not part of a longer name; "aligned" does not.

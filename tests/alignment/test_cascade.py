@@ -4,6 +4,8 @@ import pytest
 import spacy
 
 from spacy_eat.alignment.cascade import CascadeAligner, make_cascade_aligner
+from spacy_eat.alignment.llm import make_llm_aligner
+from spacy_eat.llm.tasks.alignment import make_alignment_task
 from spacy_eat.types import Failure, Options, Sentence, Span, Text
 
 SOURCE = "联想集团由柳传志在北京创立，他在NHK工作。"
@@ -77,6 +79,39 @@ def test_a_failure_stands_where_nobody_answers_after_it():
     cascade = CascadeAligner([Scripted(Beijing=0.4, Liu_Chuanzhi=0.9), Scripted(fails=failure)])
     failed, options = cascade([sentence("Beijing"), sentence("Liu Chuanzhi")])
     assert failed is failure and scores(options) == [0.9]  # the rest of the batch goes on
+
+
+def test_an_aligner_that_cannot_be_used_leaves_all_to_the_next(caplog):
+    def missing(sentences):
+        raise ImportError("no torch")
+
+    cascade = CascadeAligner([missing, Scripted(Beijing=0.9)])
+    for _ in range(2):
+        assert [scores(options) for options in cascade([sentence("Beijing")])] == [[0.9]]
+    assert [record.getMessage() for record in caplog.records] == [
+        "function cannot be used, so the next aligner is asked instead: no torch"
+    ]
+    failed, options = CascadeAligner([Scripted(Liu_Chuanzhi=0.9), missing])(
+        [sentence("Beijing"), sentence("Liu Chuanzhi")]
+    )
+    assert "ImportError: no torch" in str(failed) and scores(options) == [0.9]
+    assert len(caplog.records) == 1
+
+
+def test_the_llm_is_asked_for_what_the_first_aligner_is_not_certain_of():
+    first = Scripted(Lenovo_Group=0.9, Liu_Chuanzhi=0.41, Beijing=0.39)
+    asked = []
+
+    def model(prompts):
+        asked.extend(prompt for group in prompts for prompt in group)
+        return [["Beijing = 北京" for _ in group] for group in prompts]
+
+    aligner = make_llm_aligner(make_alignment_task(), model, first=first)
+    [options] = aligner([sentence()])
+    assert scores(options)[:2] == [0.9, 0.41] and scores(options)[3] == 1.0
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match=r"ask_below = 1\.5"):
+        make_llm_aligner(make_alignment_task(), model, first=first, ask_below=1.5)
 
 
 def test_an_aligner_that_does_not_answer_for_each_entity_is_named():

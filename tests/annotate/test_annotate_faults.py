@@ -62,7 +62,8 @@ def test_every_doc_is_annotated_or_put_aside(tmp_path, english, monkeypatch, los
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
         nlp.add_pipe(
-            "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+            "eat_entity_aligner",
+            config={"aligner": {"model": model, "first": None}, "tagger": side, "source_tagger": None},
         )
         nlp.to_disk(tmp_path / "nlp")
         settings = Settings(str(tmp_path / "nlp"))

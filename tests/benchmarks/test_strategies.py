@@ -65,4 +65,4 @@ def test_strategies_together():
 def test_each_config_is_a_strategy():
     for lang in ("zh", "ja"):
         names = [path.stem for path in strategies.configs(lang)]
-        assert names[:2] == [f"{lang}_embedded", f"{lang}_light"] and f"{lang}_cascade" in names
+        assert names[:2] == [f"{lang}_embedded", f"{lang}_light"] and f"{lang}_llm_aligner" in names

@@ -107,7 +107,7 @@ def make_nlp(lang: str, model: Backend, english: Path) -> Language:
     nlp = spacy.blank(lang)
     nlp.add_pipe("eat_translator", config={"model": {"@llm_models": "test.Embedded"}})
     side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
-    aligner = {"@misc": "spacy_eat.LLMAligner.v1", "model": {"@llm_models": "test.Embedded"}}
+    aligner = {"model": {"@llm_models": "test.Embedded"}, "first": None}
     nlp.add_pipe("eat_entity_aligner", config={"aligner": aligner, "tagger": side, "source_tagger": None})
     return nlp
 

@@ -49,7 +49,8 @@ def test_no_file_and_no_log_has_the_key(
         nlp.add_pipe("eat_translator", config={"model": model})
         side = {"@misc": "spacy_eat.EnglishPipeline.v1", "name": str(english)}
         nlp.add_pipe(
-            "eat_entity_aligner", config={"aligner": {"model": model}, "tagger": side, "source_tagger": None}
+            "eat_entity_aligner",
+            config={"aligner": {"model": model, "first": None}, "tagger": side, "source_tagger": None},
         )
         docs = list(nlp.pipe(["柳传志住在北京。", "这是坏的。"]))
         assert [ent.text for ent in docs[0].ents] == ["北京"]
