@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from ..encoders.encoder import EMBEDDED, load_layers, require_transformers
-from ..encoders.pieces import Pieces, split
+from ..encoders.pieces import Pieces, split, tensors
 from ..encoders.trained import CONFIG, WEIGHTS, write_trained
 
 PURPOSE = "The entity aligner"
@@ -242,8 +242,7 @@ def read(
 ) -> tuple[Side, list[Pieces]]:
     """RETURNS (Tuple[Side, List[Pieces]]): Texts, as of `readable`, as the network reads them."""
     inputs, pieces = split(texts, tokenizer, max_length)
-    device = network.sharpness.device
-    return network.read({name: tensor.to(device) for name, tensor in inputs.items()}, pieces), pieces
+    return network.read(tensors(inputs, network.sharpness.device), pieces), pieces
 
 
 def pieces_of(pieces: Pieces, start: int, end: int) -> tuple[int, int] | None:

@@ -37,7 +37,7 @@ from thinc.api import ArgsKwargs, Model, chain, get_torch_default_device, torch2
 from thinc.types import Floats2d
 
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
-from ..encoders.pieces import Pieces, readable, split
+from ..encoders.pieces import Pieces, readable, split, tensors
 from ..encoders.quantized import QuantizedEncoder
 from ..encoders.trained import load_trained, read_base, take_tuned, write_trained
 from ..records import marked_english, sentences_of
@@ -83,11 +83,11 @@ _CASES = 4  # of a token: none upper, first upper, all upper, mixed
 class Windows:
     """Docs as an encoder reads them.
 
-    inputs (Dict[str, Tensor]): Arguments of the encoder, each of shape (windows, pieces).
+    inputs (Dict[str, ndarray]): Arguments of the encoder, each of shape (windows, pieces).
     pieces (List[Pieces]): The pieces of each doc.
     """
 
-    inputs: dict[str, Any]
+    inputs: dict[str, np.ndarray]
     pieces: list[Pieces]
 
 
@@ -411,8 +411,8 @@ class TokenClassifier(TrainablePipe):
         if self._quantized is None:
             self._quantized = QuantizedEncoder(self._module.base_model)
         windows = make_windows(docs, self.tokenizer, **self.cfg)
-        lengths = windows.inputs["attention_mask"].sum(dim=1).tolist()
-        inputs = {name: tensor.tolist() for name, tensor in windows.inputs.items()}
+        lengths = windows.inputs["attention_mask"].sum(axis=1).tolist()
+        inputs = {name: rows.tolist() for name, rows in windows.inputs.items()}
         rows, types = inputs["input_ids"], inputs.get("token_type_ids")
         vectors = self._quantized(
             [row[:length] for row, length in zip(rows, lengths, strict=True)],
@@ -441,7 +441,7 @@ class TokenClassifier(TrainablePipe):
         for batch in minibatch(docs, 32):
             windows = make_windows(batch, tokenizer, **self.cfg)
             with torch.inference_mode():
-                inputs = {name: tensor.to(module.device) for name, tensor in windows.inputs.items()}
+                inputs = tensors(windows.inputs, module.device)
                 states = module(**inputs, output_hidden_states=True).hidden_states
             mean = torch.stack(states[-layers:]).float().mean(dim=0)
             vectors = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
@@ -864,13 +864,11 @@ def make_windows(
         rest = iter(found)
         pieces = [_joined([(start, next(rest)) for start, *_ in own]) for own in parts]
     if casing:
-        inputs["token_type_ids"] = inputs["input_ids"].new_zeros(inputs["input_ids"].shape)
+        inputs["token_type_ids"] = np.zeros_like(inputs["input_ids"])
         for doc, places in zip(docs, pieces, strict=True):
             cases = np.array([_case(token.text) for token in doc], dtype=int)
             tokens = np.searchsorted(_edges(doc)[0], places.starts, side="right") - 1
-            inputs["token_type_ids"][places.rows, places.columns] = inputs["input_ids"].new_tensor(
-                cases[tokens]
-            )
+            inputs["token_type_ids"][places.rows, places.columns] = cases[tokens]
     return Windows(inputs, pieces)
 
 
@@ -914,8 +912,7 @@ def _places(pieces: Sequence[Pieces]) -> tuple[np.ndarray, np.ndarray]:
 def _convert_inputs(
     model: Model[Any, Any], windows: Windows, is_train: bool
 ) -> tuple[ArgsKwargs, Callable[[Any], list[Any]]]:
-    device = cast(Any, model.shims[0]).device
-    inputs: dict[str, Any] = {name: tensor.to(device) for name, tensor in windows.inputs.items()}
+    inputs = tensors(windows.inputs, cast(Any, model.shims[0]).device)
     if is_train and model.attrs["vectors"]:
         inputs["output_hidden_states"] = True
     return ArgsKwargs(args=(), kwargs=inputs), lambda _: []

@@ -12,7 +12,7 @@ import numpy as np
 from ..optional import require
 from ..types import Text
 from ..weights.e5 import EXTRA, ONLINE, encoder_dir
-from .pieces import readable, split
+from .pieces import readable, split, tensors
 from .trained import load_trained, read_base
 
 EMBEDDED = "embedded"
@@ -105,11 +105,8 @@ class Encoder:
         windows = []
         with torch.inference_mode():
             for start in range(0, len(inputs["input_ids"]), self.batch_size):
-                part = {
-                    name: tensor[start : start + self.batch_size].to(module.device)
-                    for name, tensor in inputs.items()
-                }
-                windows.append(module(**part).last_hidden_state)
+                part = {name: rows[start : start + self.batch_size] for name, rows in inputs.items()}
+                windows.append(module(**tensors(part, module.device)).last_hidden_state)
         vectors = torch.cat(windows).float().cpu().numpy()
         return [Vectors(p.starts, p.ends, vectors[p.rows, p.columns]) for p in pieces]
 

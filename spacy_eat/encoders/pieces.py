@@ -1,7 +1,7 @@
 """Texts as an encoder reads them: word pieces, in windows of bounded length."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -52,96 +52,95 @@ def _simplified() -> dict[int, str]:
 
 def split(
     texts: Sequence[str], tokenizer: Any, max_length: int, contexts: Sequence[str] | None = None
-) -> tuple[dict[str, Any], list[Pieces]]:
+) -> tuple[dict[str, np.ndarray], list[Pieces]]:
     """Split texts into word pieces, long ones into windows that overlap by a quarter.
 
     texts (Sequence[str]): The texts, as of `readable`.
-    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    tokenizer (Union[PreTrainedTokenizerFast, LightTokenizer]): The encoder's tokenizer.
     max_length (int): Most pieces of a window.
     contexts (Optional[Sequence[str]]): What is read before each text in all of its windows, at most half of
         one; "" for nothing. None: nothing is.
-    RETURNS (Tuple[Dict[str, Tensor], List[Pieces]]): What the encoder takes, each tensor of shape
+    RETURNS (Tuple[Dict[str, ndarray], List[Pieces]]): What the encoder takes, each array of shape
         (windows, pieces), padded; and each text's pieces, without those of its context. Of a piece in two
         windows, the place with more of the text round it counts.
     """
     stride = max_length // 4
-    batch: dict[str, list[Any]] = {}  # by name what the tokenizer says of each window
-    windows: list[int] = []  # the text of each window
-    sequences: list[list[int | None]] = []  # which pieces are a text's, 1 for the second of a pair
-    contexts = _shortened(contexts or [""] * len(texts), tokenizer, max_length // 2)
-    for paired in (False, True):
-        chosen = [i for i, context in enumerate(contexts) if bool(context) == paired]
-        if not chosen:
-            continue
-        own = [texts[i] for i in chosen]
-        given = ([contexts[i] for i in chosen], own) if paired else (own,)
-        part = tokenizer(
-            *given,
-            truncation="only_second" if paired else True,
-            max_length=max_length,
-            stride=stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        windows += [chosen[i] for i in part.pop("overflow_to_sample_mapping")]
-        rows = range(len(part["input_ids"]))
-        sequences += [[s if s is None else s - paired for s in part.sequence_ids(row)] for row in rows]
-        for name, values in part.items():
-            batch.setdefault(name, []).extend(values)
-    offsets = batch.pop("offset_mapping")
-    identifiers = batch["input_ids"]
+    backend = tokenizer.backend_tokenizer
     blank = tokenizer.convert_tokens_to_ids(_BLANK)
-    # For each text, by the piece's number in it: context, start, end, row, column.
-    found: list[dict[int, tuple[int, int, int, int, int]]] = [{} for _ in texts]
-    following = [0] * len(texts)  # the number of the first piece of a text's next window
-    for row, text in enumerate(windows):
-        columns = [column for column, sequence in enumerate(sequences[row]) if sequence == 0]
-        number = following[text]
-        following[text] += len(columns) - stride
-        for before, column in enumerate(columns):
-            start, end = offsets[row][column]
-            while start < end and texts[text][start].isspace():
-                start += 1
-            while start < end and texts[text][end - 1].isspace():
-                end -= 1
-            if start < end and (identifiers[row][column] != blank or texts[text][start] == _BLANK):
-                context = min(before, len(columns) - 1 - before)
-                if number not in found[text] or context > found[text][number][0]:
-                    found[text][number] = (context, start, end, row, column)
-            number += 1
+    windows: list[Any] = []
     pieces = []
-    for places in found:
+    for text, own in zip(texts, _encoded(texts, backend, max_length, stride, contexts), strict=True):
+        # By the piece's number in the text: context, start, end, row, column.
+        places: dict[int, tuple[int, int, int, int, int]] = {}
+        number = 0
+        for row, window in enumerate(own, start=len(windows)):
+            identifiers, offsets, last = window.ids, window.offsets, window.n_sequences - 1
+            columns = [column for column, part in enumerate(window.sequence_ids) if part == last]
+            for before, column in enumerate(columns):
+                start, end = offsets[column]
+                while start < end and text[start].isspace():
+                    start += 1
+                while start < end and text[end - 1].isspace():
+                    end -= 1
+                if start < end and (identifiers[column] != blank or text[start] == _BLANK):
+                    context = min(before, len(columns) - 1 - before)
+                    if number not in places or context > places[number][0]:
+                        places[number] = (context, start, end, row, column)
+                number += 1
+            number -= stride  # where the next window begins
+        windows += own
         table = np.array([places[number] for number in sorted(places)], dtype=int).reshape(-1, 5)
         pieces.append(Pieces(*table[:, 1:].T))
-    return {name: _padded(rows, _padding(tokenizer, name)) for name, rows in batch.items()}, pieces
+    inputs = {
+        "input_ids": _padded([window.ids for window in windows], tokenizer.pad_token_id),
+        "token_type_ids": _padded([window.type_ids for window in windows], 0),
+        "attention_mask": _padded([window.attention_mask for window in windows], 0),
+    }
+    return {name: rows for name, rows in inputs.items() if name in tokenizer.model_input_names}, pieces
 
 
-def _padding(tokenizer: Any, name: str) -> int:
-    """What stands behind the last piece of a shorter window, by the name of an encoder's argument."""
-    return {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}.get(name, 0)
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Any:
-    """RETURNS (Tensor): Rows of the length of the longest."""
+def tensors(inputs: Mapping[str, np.ndarray], device: Any) -> dict[str, Any]:
+    """RETURNS (Dict[str, Tensor]): What `split` gave for an encoder, on a device of torch's."""
     import torch
 
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+    return {name: torch.from_numpy(rows).to(device) for name, rows in inputs.items()}
 
 
-def _shortened(contexts: Sequence[str], tokenizer: Any, length: int) -> list[str]:
+def _encoded(
+    texts: Sequence[str], backend: Any, max_length: int, stride: int, contexts: Sequence[str] | None
+) -> list[list[Any]]:
+    """RETURNS (List[List[Encoding]]): For each text its windows."""
+    contexts = _shortened(contexts or [""] * len(texts), backend, max_length // 2)
+    found: list[list[Any]] = [[] for _ in texts]
+    backend.no_padding()
+    for paired in (False, True):
+        chosen = [i for i, context in enumerate(contexts) if bool(context) == paired]
+        if chosen:
+            strategy = "only_second" if paired else "longest_first"
+            backend.enable_truncation(max_length, stride=stride, strategy=strategy)
+            given = [(contexts[i], texts[i]) if paired else texts[i] for i in chosen]
+            for i, first in zip(chosen, backend.encode_batch(given), strict=True):
+                found[i] = [first, *first.overflowing]
+    return found
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> np.ndarray:
+    """RETURNS (ndarray): Rows of the length of the longest."""
+    padded = np.full((len(rows), max(map(len, rows), default=0)), value, dtype="int64")
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+def _shortened(contexts: Sequence[str], backend: Any, length: int) -> list[str]:
     """Contexts of at most so many pieces, with those between them and their text."""
-    pairing = tokenizer.num_special_tokens_to_add(pair=True)
-    given = [i for i, context in enumerate(contexts) if context.strip() and length > pairing]
+    left = length - backend.num_special_tokens_to_add(True)
+    given = [i for i, context in enumerate(contexts) if context.strip() and left > 0]
     shortened = [""] * len(contexts)
     if given:
-        offsets = tokenizer(
-            [contexts[i] for i in given],
-            add_special_tokens=False,
-            truncation=True,
-            max_length=length - pairing,
-            return_offsets_mapping=True,
-        )["offset_mapping"]
-        for i, places in zip(given, offsets, strict=True):
-            shortened[i] = contexts[i][: places[-1][1]] if places else ""
+        backend.no_padding()
+        backend.enable_truncation(left)
+        read = backend.encode_batch([contexts[i] for i in given], add_special_tokens=False)
+        for i, encoding in zip(given, read, strict=True):
+            shortened[i] = contexts[i][: encoding.offsets[-1][1]] if encoding.offsets else ""
     return shortened

@@ -96,8 +96,8 @@ def test_contexts_are_read_with_each_window_of_their_text(folder):
     assert [lines[row].replace(" [PAD]", "") for row in rows[1]] == ["[CLS] 东 京 [SEP]"]
     # A long context leaves half of the window.
     assert lines[rows[3][0]].split().count("##j") == 16 - 3 - 1
-    assert {name: tensor.shape for name, tensor in inputs.items()} == dict.fromkeys(inputs, (len(lines), 32))
-    assert inputs["attention_mask"].sum(dim=1).tolist() == [
+    assert {name: rows.shape for name, rows in inputs.items()} == dict.fromkeys(inputs, (len(lines), 32))
+    assert inputs["attention_mask"].sum(axis=1).tolist() == [
         sum(piece != "[PAD]" for piece in line.split()) for line in lines
     ]
 

@@ -20,7 +20,7 @@ from wasabi import msg
 from ...alignment.words import EXTRACTIONS
 from ...corpora.parallel import ParallelRecord
 from ...encoders.encoder import load_layers
-from ...encoders.pieces import Pieces, split
+from ...encoders.pieces import Pieces, split, tensors
 from ...encoders.trained import Base, write_base, write_trained
 from ..batches import batch_order
 from ..tuning.config import goes_on
@@ -155,8 +155,7 @@ class WordTrainer(Loop[Linked]):
         for texts in readable_sides(examples):
             inputs, pieces = split(texts, self.tokenizer, self.max_length)
             with self.autocast():
-                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-                states = self.encoder(**inputs).last_hidden_state.float()
+                states = self.encoder(**tensors(inputs, self.device)).last_hidden_state.float()
             sides.append([_directions(states, own) for own in pieces])
         return [source @ english.T for source, english in zip(*sides, strict=True)]
 
