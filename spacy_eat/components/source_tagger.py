@@ -103,8 +103,8 @@ class SourceTagger(Pipe):
             encoder (`spacy_eat.tags`), for students to learn from.
         mixed_precision (bool): Run in fp16 on a GPU, in bf16 on a CPU that has instructions for it: nearly
             twice as fast there. Scores may then differ in the third digit between batches.
-        runtime (str): "torch", or "ctranslate2" for weights of 8 bits, which the extra `ctranslate2` reads
-            some three times as fast on a CPU. See `eat_token_classifier`.
+        runtime (str): "torch", or "ctranslate2" for weights of 8 bits, which the extra `light` reads some
+            three times as fast on a CPU, without torch and transformers. See `eat_token_classifier`.
         """
         self.vocab = vocab
         self.name = name

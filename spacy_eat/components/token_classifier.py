@@ -33,12 +33,13 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import SimpleFrozenList, minibatch
 from spacy.vocab import Vocab
-from thinc.api import ArgsKwargs, Model, chain, get_torch_default_device, torch2xp, xp2torch
+from thinc.api import ArgsKwargs, Model, Shim, chain, get_torch_default_device, torch2xp, xp2torch
+from thinc.compat import has_torch
 from thinc.types import Floats2d
 
 from ..encoders.encoder import cannot_load, encoder_folder, load_tokenizer, quiet, require_transformers
 from ..encoders.pieces import Pieces, readable, split, tensors
-from ..encoders.quantized import QuantizedEncoder
+from ..encoders.quantized import QuantizedClassifier
 from ..encoders.trained import load_trained, read_base, take_tuned, write_trained
 from ..records import marked_english, sentences_of
 from ..tags import TagProbabilities, labels_of, set_tags, tags_of
@@ -248,9 +249,9 @@ class TokenClassifier(TrainablePipe):
         denoiser (Optional[Denoiser]): Changes the targets of each batch in training, such as
             `spacy_eat.EasyFirst.v1` or `spacy_eat.Prototypes.v1`; None to learn them as they are.
         runtime (str): What finds entities: "torch", or "ctranslate2", which reads with weights of 8 bits on
-            the CPU, some three times as fast. It needs the extra `ctranslate2` and a BERT or RoBERTa; scores
-            differ in the second digit, one tag in a thousand does. Training is torch's in any case, and so is
-            what the workers of `nlp.pipe` (`n_process`) do.
+            the CPU, some three times as fast. It needs the extra `light`, neither torch nor transformers, and
+            a BERT or RoBERTa; scores differ in the second digit, one tag in a thousand does. Training is
+            torch's in any case.
         min_score (float): Entities that are less likely than this, 0.0 to 1.0, are not in `doc.ents`; the
             span group has them too.
         RAISES (ValueError): If `min_score` is out of its range.
@@ -268,7 +269,7 @@ class TokenClassifier(TrainablePipe):
         self.denoiser = denoiser
         self.runtime: Runtime = runtime
         self.min_score = min_score
-        self._quantized: QuantizedEncoder | None = None
+        self._quantized: QuantizedClassifier | None = None  # of the weights as they are now
         # `base` is the encoder that what was not trained is taken from; "" where all is in the folder.
         # `temperature` makes probabilities of the scores of a model that is surer than it is right. It is
         # fitted after training, by `python -m benchmarks.tagger_calibration`.
@@ -282,12 +283,10 @@ class TokenClassifier(TrainablePipe):
         }
         self.model: Model[list[Doc], Scores] = _build_model(
             self.cfg,
-            fp16=mixed_precision and get_torch_default_device().type == "cuda",
+            light=runtime == "ctranslate2",
+            fp16=mixed_precision and has_torch and get_torch_default_device().type == "cuda",
             vectors=denoiser is not None and denoiser.needs_vectors,
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_quantized": None}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -313,7 +312,7 @@ class TokenClassifier(TrainablePipe):
         """
         if label in self.labels:
             return 0
-        if self._module is not None:
+        if self._is_loaded:
             raise ValueError(Errors.E922.format(name=self.name, nO=len(self.tags)))
         self.cfg["labels"].append(label)
         return 1
@@ -374,7 +373,7 @@ class TokenClassifier(TrainablePipe):
         RETURNS (List[Optional[Tuple[Pieces, ndarray]]]): For each doc its pieces, and scores of the tags,
             shape (pieces, tags); None for docs without tokens.
         """
-        if self._module is None:
+        if not self._is_loaded:
             raise ValueError(Errors.E109.format(name=self.name))
         # Docs of similar length share a batch, so that little of it is padding.
         order = sorted(range(len(docs)), key=lambda i: len(docs[i].text))
@@ -405,23 +404,17 @@ class TokenClassifier(TrainablePipe):
 
     def _scores(self, docs: list[Doc]) -> Scores:
         """What the encoder says of docs, by whatever computes it."""
-        _prepare_worker()
-        if self.runtime == "torch" or _is_worker():  # CTranslate2 does not survive a fork
+        if self.runtime == "torch":
+            _prepare_worker()
             return cast(Scores, self.model.predict(docs))
         if self._quantized is None:
-            self._quantized = QuantizedEncoder(self._module.base_model)
+            _prepare_worker()
+            held = TemporaryDirectory()
+            self._save(Path(held.name))
+            self._quantized = QuantizedClassifier(Path(held.name), self.cfg["base"], held)
         windows = make_windows(docs, self.tokenizer, **self.cfg)
-        lengths = windows.inputs["attention_mask"].sum(axis=1).tolist()
-        inputs = {name: rows.tolist() for name, rows in windows.inputs.items()}
-        rows, types = inputs["input_ids"], inputs.get("token_type_ids")
-        vectors = self._quantized(
-            [row[:length] for row, length in zip(rows, lengths, strict=True)],
-            types and [row[:length] for row, length in zip(types, lengths, strict=True)],
-        )
-        head = self._module.classifier
-        weight, bias = (part.detach().float().cpu().numpy() for part in (head.weight, head.bias))
-        tags = vectors[_places(windows.pieces)] @ weight.T + bias
-        return Scores(self.model.ops.asarray2f(tags), windows.pieces)
+        scores = self._quantized(windows.inputs)
+        return Scores(self.model.ops.asarray2f(scores[_places(windows.pieces)]), windows.pieces)
 
     def vectors(
         self, docs: Sequence[Doc], layers: int = 3
@@ -435,7 +428,7 @@ class TokenClassifier(TrainablePipe):
         """
         import torch
 
-        if self._module is None:
+        if not self._is_loaded:
             raise ValueError(Errors.E109.format(name=self.name))
         module, tokenizer = self._module.eval(), self.tokenizer
         for batch in minibatch(docs, 32):
@@ -511,6 +504,11 @@ class TokenClassifier(TrainablePipe):
             set_tags(doc, found.tags)
         return spans
 
+    def update(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, float]:
+        """Learn from a batch. Arguments and result as of spaCy's `TrainablePipe.update`."""
+        _ = self._module  # torch learns on from what CTranslate2 has read
+        return cast(dict[str, float], super().update(examples, **kwargs))
+
     def get_loss(self, examples: Iterable[Example], scores: Scores) -> tuple[float, Floats2d]:
         """Cross entropy. What has no known gold tag does not count, as of tokens that gold entities cut.
         Where an example's reference has probabilities of tags (`spacy_eat.tags`), these are the targets, and
@@ -584,7 +582,8 @@ class TokenClassifier(TrainablePipe):
 
     @property
     def tokenizer(self) -> Any:
-        """The encoder's tokenizer, a `PreTrainedTokenizerFast`; None before there is a model."""
+        """The encoder's tokenizer, a `PreTrainedTokenizerFast`, or a `LightTokenizer` of what CTranslate2 has
+        read; None before there is a model."""
         return self.model.layers[0].attrs["tokenizer"]
 
     def cut_vocabulary(self, tokenizer: Any, kept: Sequence[int]) -> None:
@@ -615,8 +614,12 @@ class TokenClassifier(TrainablePipe):
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         srsly.write_json(path / "cfg", self.cfg)
-        if "model" not in exclude and self._module is not None:
+        if "model" in exclude:
+            return
+        if self._shim._model is not None:
             self._save(path / "model")
+        elif self._quantized is not None:
+            self._quantized.to_disk(path / "model")
 
     def from_disk(
         self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
@@ -630,7 +633,12 @@ class TokenClassifier(TrainablePipe):
         path = Path(path)
         self.cfg.update(srsly.read_json(path / "cfg"))
         if "model" not in exclude and (path / "model").is_dir():
-            self._set_module(self._load(str(path / "model")))
+            if self.runtime == "torch":
+                self._set_module(self._load(str(path / "model")))
+            else:
+                self._shim._model = None
+                self._quantized = self._read(path / "model")
+                self.model.layers[0].attrs["tokenizer"] = self._quantized.tokenizer
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
@@ -648,17 +656,35 @@ class TokenClassifier(TrainablePipe):
         self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "TokenClassifier":
         """Read what `to_bytes` gave."""
-        with TemporaryDirectory() as folder:
-            for name, content in srsly.msgpack_loads(bytes_data).items():
-                file = Path(folder) / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-            return self.from_disk(folder, exclude=exclude)
+        held = TemporaryDirectory()
+        for name, content in srsly.msgpack_loads(bytes_data).items():
+            file = Path(held.name) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        self.from_disk(held.name, exclude=exclude)
+        if self._quantized is not None and self._quantized.folder.is_relative_to(held.name):
+            self._quantized.held = held
+        else:
+            held.cleanup()
+        return self
+
+    @property
+    def _shim(self) -> Shim:
+        return self.model.layers[1].shims[0]
+
+    @property
+    def _is_loaded(self) -> bool:
+        return self._shim._model is not None or self._quantized is not None
 
     @property
     def _module(self) -> Any:
-        """The torch module, None before there is one."""
-        return self.model.layers[1].shims[0]._model
+        """The torch module, None before there is a model. Of what CTranslate2 has read it is loaded when it
+        is asked for."""
+        quantized = self._quantized
+        if self._shim._model is None and quantized is not None:
+            self._set_module(self._load(str(quantized.folder)))
+            self._quantized = quantized  # of the same weights
+        return self._shim._model
 
     def _set_module(self, module: Any) -> None:
         import torch
@@ -668,7 +694,20 @@ class TokenClassifier(TrainablePipe):
         # The shim only knows of GPUs.
         if self.mixed_precision and device.type == "cpu" and likes_bfloat16("cpu"):
             module.forward = torch.autocast("cpu", torch.bfloat16)(module.forward)
-        self.model.layers[1].shims[0]._model = module.to(device)
+        self._shim._model = module.to(device)
+
+    def _read(self, folder: Path) -> QuantizedClassifier:
+        """Read a token classifier for the labels by CTranslate2, with neither torch nor transformers."""
+        try:
+            quantized = QuantizedClassifier(folder, self.cfg.get("base", ""))
+        except (OSError, ValueError) as error:
+            raise cannot_load(str(folder), str(error), f"`encoder` of '{self.name}'") from error
+        if quantized.tags != len(self.tags):
+            raise ValueError(
+                f"The weights in {folder} tell {quantized.tags} tags apart, but '{self.name}' has"
+                f" {len(self.tags)}: its `cfg` is another one's."
+            )
+        return quantized
 
     def _load(self, name: str) -> Any:
         """Load a token classifier for the labels and its tokenizer, safetensors only, without remote code.
@@ -709,15 +748,10 @@ class TokenClassifier(TrainablePipe):
         self.tokenizer.save_pretrained(path)
 
 
-def _is_worker() -> bool:
-    """RETURNS (bool): Whether this is a worker of `nlp.pipe`."""
-    return parent_process() is not None
-
-
 def _prepare_worker() -> None:
     """Before torch does anything in a worker: one that was forked has none of torch's threads, and would wait
     for them. It computes with one."""
-    if _is_worker():
+    if parent_process() is not None:
         import torch
 
         torch.set_num_threads(1)
@@ -810,9 +844,16 @@ def _mean(doc: Doc, pieces: Pieces, probabilities: np.ndarray) -> tuple[np.ndarr
     return has_piece & ~spaces, by_token
 
 
-def _build_model(cfg: dict[str, Any], *, fp16: bool, vectors: bool) -> Model[list[Doc], Scores]:
-    """docs -> windows of word pieces -> scores of the tags of each piece."""
-    require_transformers(PURPOSE)
+def _build_model(cfg: dict[str, Any], *, light: bool, fp16: bool, vectors: bool) -> Model[list[Doc], Scores]:
+    """docs -> windows of word pieces -> scores of the tags of each piece. light (bool): Whether torch may be
+    missing; the scores are CTranslate2's then."""
+    windows: Model[list[Doc], Windows] = Model(
+        "windows", _windows_forward, attrs={"tokenizer": None, "cfg": cfg}
+    )
+    if light and not has_torch:
+        return chain(windows, Model("classifier", cast(Any, None), shims=[Shim(None)]))
+    if not light:
+        require_transformers(PURPOSE)
     from thinc.api import PyTorchGradScaler, PyTorchWrapper_v3
 
     classifier = PyTorchWrapper_v3(
@@ -823,7 +864,7 @@ def _build_model(cfg: dict[str, Any], *, fp16: bool, vectors: bool) -> Model[lis
         grad_scaler=PyTorchGradScaler(fp16),
     )
     classifier.attrs["vectors"] = vectors
-    return chain(Model("windows", _windows_forward, attrs={"tokenizer": None, "cfg": cfg}), classifier)
+    return chain(windows, classifier)
 
 
 def _windows_forward(
@@ -844,7 +885,7 @@ def make_windows(
     """Split docs into word pieces.
 
     docs (Sequence[Doc]): The docs.
-    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    tokenizer (Union[PreTrainedTokenizerFast, LightTokenizer]): The encoder's tokenizer.
     casing (bool): Whether the token types say how a token is capitalised.
     max_length (int): Word pieces per window.
     context (Optional[str]): What is read with a text, see `TokenClassifier`.

@@ -1,6 +1,7 @@
 """What was trained of an encoder: its weights alone, in half precision; the rest is taken from its base."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def write_trained(module: Any, folder: Path) -> None:
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def of_another_encoder(folder: Path, wrong: Sequence[str]) -> ValueError:
+    """RETURNS (ValueError): Says that weights in a folder do not fit. wrong (Sequence[str]): Their names."""
+    return ValueError(
+        f"The weights in {folder} do not fit the encoder: {', '.join(wrong[:3])}. They were trained on"
+        " another one: train them anew."
+    )
+
+
 def load_trained(module: Any, folder: Path) -> None:
     """Put the weights in a folder in their places. What it does not have stays as it is, and untrained.
 
@@ -66,10 +75,7 @@ def load_trained(module: Any, folder: Path) -> None:
         prefix = module.base_model_prefix
         wrong = [name for name in wrong if prefix in name.split(".") or name not in shapes]
     if wrong:
-        raise ValueError(
-            f"The weights in {folder} do not fit the encoder: {', '.join(wrong[:3])}. They were trained on"
-            " another one: train them anew."
-        )
+        raise of_another_encoder(folder, wrong)
     module.load_state_dict(
         {name: weight.float() for name, weight in weights.items() if shapes[name] == weight.shape},
         strict=False,

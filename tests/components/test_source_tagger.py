@@ -1,11 +1,12 @@
 """`eat_source_tagger`: a trained token classifier, found by its folder, in pipelines of any language."""
 
 import pickle
-from types import SimpleNamespace
+import shutil
 
 import numpy as np
 import pytest
 import spacy
+import srsly
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -88,12 +89,23 @@ def test_in_8_bits_it_finds_the_same(weights, tmp_path):
     assert spacy.load(tmp_path).get_pipe("eat_source_tagger").runtime == "ctranslate2"
 
 
-def test_only_encoders_of_a_kind_can_be_converted():
-    quantized = pytest.importorskip("spacy_eat.encoders.quantized")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_type": "deberta-v2"}, "a 'deberta-v2': use `runtime = \"torch\"`"),
+        ({"hidden_act": "silu"}, "the activation 'silu': use `runtime = \"torch\"`"),
+        ({"num_hidden_layers": 2}, "layer.1.attention.self.query.weight' are missing"),
+    ],
+)
+def test_only_encoders_of_a_kind_can_be_converted(weights, tmp_path, settings, message):
     pytest.importorskip("ctranslate2")
-    base = SimpleNamespace(config=SimpleNamespace(model_type="deberta-v2"))
-    with pytest.raises(ValueError, match="a 'deberta-v2': use `runtime = \"torch\"`"):
-        quantized.QuantizedEncoder(base)
+    shutil.copytree(weights, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "model" / "config.json"
+    srsly.write_json(path, {**srsly.read_json(path), **settings})
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("eat_source_tagger", config={"weights": str(tmp_path), "runtime": "ctranslate2"})
+    with pytest.raises(ValueError, match=message):
+        nlp("京都")
 
 
 def test_saved_by_name_and_loaded(weights, tmp_path):

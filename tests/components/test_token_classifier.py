@@ -2,11 +2,16 @@
 
 import itertools
 import json
+import pickle
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model_from_config
@@ -24,6 +29,7 @@ from spacy_eat.components.token_classifier import (  # noqa: E402
     decode,
     make_windows,
 )
+from spacy_eat.encoders import quantized  # noqa: E402
 from spacy_eat.encoders.trained import Base, write_base, write_trained  # noqa: E402
 from spacy_eat.tags import TagProbabilities, set_tags, tags_of  # noqa: E402
 
@@ -126,14 +132,83 @@ def test_in_8_bits_it_finds_the_same(nlp, tmp_path):
     nlp.to_disk(tmp_path)
     quick = spacy.load(tmp_path, config={"components.ner.runtime": "ctranslate2"})
     texts = [*(text for text, _ in TEXTS), " ".join(text for text, _ in TEXTS * 3), "", "😀"]
-    module = quick.get_pipe("ner")._module
-    before = {name: weight.clone() for name, weight in module.state_dict().items()}
     assert [found(doc) for doc in quick.pipe(texts)] == [found(doc) for doc in nlp.pipe(texts)]
     assert [found(quick(text)) for text in texts] == [found(nlp(text)) for text in texts]
-    assert all(before[name].equal(weight) for name, weight in module.state_dict().items())
+    for copy in (pickle.loads(pickle.dumps(quick)), from_bytes(quick)):
+        assert [found(doc) for doc in copy.pipe(texts)] == [found(doc) for doc in nlp.pipe(texts)]
     one, other = (pipe.get_pipe("ner").predict([pipe.make_doc(texts[0])])[0] for pipe in (quick, nlp))
     assert not np.array_equal(one.tags.rows, other.tags.rows)  # it is computed in another way
     np.testing.assert_allclose(one.tags.rows, other.tags.rows, atol=0.05)
+
+
+def from_bytes(nlp):
+    return type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+
+
+def test_in_8_bits_it_is_written_as_it_was_read(nlp, tmp_path):
+    pytest.importorskip("ctranslate2")
+    nlp.to_disk(tmp_path / "one")
+    quick = spacy.load(tmp_path / "one", config={"components.ner.runtime": "ctranslate2"})
+    quick.to_disk(tmp_path / "one")  # over itself
+    quick.to_disk(tmp_path / "two")
+    from_bytes(quick).to_disk(tmp_path / "three")
+    files = [file for file in (tmp_path / "one" / "ner").rglob("*") if file.is_file()]
+    assert {"model.safetensors", "tokenizer.json", "config.json"} <= {file.name for file in files}
+    for file in files:
+        for other in ("two", "three"):
+            copy = tmp_path / other / file.relative_to(tmp_path / "one")
+            assert copy.read_bytes() == file.read_bytes()
+
+
+IN_8_BITS = """
+import pickle, sys
+torch = sys.argv[1] == "with torch"
+if not torch:
+    for name in ("torch", "transformers"):
+        sys.modules[name] = None  # as if it were not installed
+import spacy
+if __name__ == "__main__":
+    nlp = spacy.load(sys.argv[2])
+    texts = sys.argv[3:]
+    found = lambda docs: [[(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents] for doc in docs]
+    one = found(nlp.pipe(texts))
+    # Workers that are forked from here have none of CTranslate2's threads.
+    assert found(nlp.pipe(texts, n_process=2, batch_size=1)) == one
+    assert found(pickle.loads(pickle.dumps(nlp)).pipe(texts)) == one
+    example = spacy.training.Example.from_dict(nlp.make_doc("a"), {"entities": []})
+    try:
+        nlp.update([example])
+    except ImportError as error:
+        assert not torch and 'pip install "spacy-eat[' in str(error)
+    else:
+        assert torch
+    print(one)
+"""
+
+
+@pytest.mark.parametrize("torch", ["with torch", "without"])
+def test_in_8_bits_it_needs_neither_torch_nor_transformers(nlp, tmp_path, torch):
+    pytest.importorskip("ctranslate2")
+    nlp.to_disk(tmp_path)
+    config = spacy.util.load_config(tmp_path / "config.cfg")
+    config["components"]["ner"]["runtime"] = "ctranslate2"
+    config.to_disk(tmp_path / "config.cfg")
+    command = [sys.executable, "-c", IN_8_BITS, torch, str(tmp_path), *(text for text, _ in TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str([entities for _, entities in TEXTS])
+
+
+def test_in_8_bits_weights_of_other_labels_are_told(nlp, tmp_path):
+    pytest.importorskip("ctranslate2")
+    nlp.to_disk(tmp_path)
+    cfg = srsly.read_json(tmp_path / "ner" / "cfg")
+    srsly.write_json(tmp_path / "ner" / "cfg", {**cfg, "labels": [*cfg["labels"], "MORE"]})
+    with pytest.raises(ValueError, match="tags apart, but 'ner' has"):
+        spacy.load(tmp_path, config={"components.ner.runtime": "ctranslate2"})
+    (tmp_path / "ner" / "model" / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"there is no .*tokenizer\.json"):
+        spacy.load(tmp_path, config={"components.ner.runtime": "ctranslate2"})
 
 
 def test_in_8_bits_it_finds_what_it_has_learnt_since(nlp, tmp_path):
@@ -295,7 +370,9 @@ def test_gold_by_pieces_whatever_the_tokens(nlp, words, by_mean):
 
 def test_learns_from_characters_and_saves_what_was_trained(nlp, encoder, tmp_path, monkeypatch):
     """On an encoder that stands for the embedded one: only what was trained is saved, and all comes back."""
-    monkeypatch.setattr(token_classifier, "encoder_folder", lambda name: encoder)
+    base = {"embedded": encoder}
+    for module in (token_classifier, quantized):
+        monkeypatch.setattr(module, "encoder_folder", base.__getitem__)
     pipeline = spacy.blank("zh")
     config = {
         "encoder": "embedded",
@@ -332,6 +409,17 @@ def test_learns_from_characters_and_saves_what_was_trained(nlp, encoder, tmp_pat
     assert [found(more(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
     more.to_disk(tmp_path / "more")
     assert [file.name for file in (tmp_path / "more/ner/model").iterdir()] == ["model.safetensors"]
+    if find_spec("ctranslate2"):
+        settings = {"components.ner.runtime": "ctranslate2"}
+        quick = spacy.load(tmp_path / "all", config=settings)
+        for own in (quick, pickle.loads(pickle.dumps(quick))):
+            assert [found(own(text)) for text, _ in TEXTS] == [entities for _, entities in TEXTS]
+        base["embedded"] = str(tmp_path / "smaller")
+        (tmp_path / "smaller").mkdir()
+        config = tiny_bert(tmp_path / "smaller", [], layers=1)
+        transformers.BertModel(config).save_pretrained(tmp_path / "smaller")
+        with pytest.raises(ValueError, match=r"do not fit the encoder: encoder\.layer\.1"):
+            spacy.load(tmp_path / "all", config=settings)
 
 
 @pytest.fixture
