@@ -68,6 +68,7 @@ def combinations(
         "aligner first, tagger adds": [first(row[ALIGNER], row[SPANS_KEY]) for row in annotations],
         "tagger first, aligner adds": [first(row[SPANS_KEY], row[ALIGNER]) for row in annotations],
         "Vote.v1": together(docs, keys, Vote()),
+        "Vote.v1, odds = 1": together(docs, keys, Vote(odds=1.0)),
         "BayesianAggregation.v1": together(docs, keys, bayes),
     }
 

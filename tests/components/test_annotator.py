@@ -89,7 +89,8 @@ def test_in_a_config_with_another_annotator(english):
     tagger = {"@misc": "spacy_eat.SpacyTagger.v1", "name": str(english), "score": 0.9}
     nlp.add_pipe("eat_annotator", name="one", config={"tagger": tagger, "ents": False})
     nlp.add_pipe("eat_annotator", name="two", config={"tagger": {**tagger, "score": 0.5}})
-    nlp.add_pipe("eat_fusion", config={"annotators": ["one", "two"]})
+    combiner = {"@misc": "spacy_eat.Vote.v1", "odds": 1.0}
+    nlp.add_pipe("eat_fusion", config={"annotators": ["one", "two"], "combiner": combiner})
     doc = nlp("Tanaka left Kyoto")
     assert [(e.text, e.label_, round(e._.eat_score, 2)) for e in doc.ents] == [
         ("Tanaka", "PER", 0.95),

@@ -8,6 +8,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
 from spacy_eat.components.failures import forget
+from spacy_eat.fusion.vote import ODDS
 from spacy_eat.types import Failure, Options
 from spacy_eat.types import Span as Place
 
@@ -17,7 +18,8 @@ TEXT = "福岡縣久留米市的田中"
 @pytest.fixture
 def nlp():
     nlp = spacy.blank("zh")  # characters
-    nlp.add_pipe("eat_fusion", config={"annotators": ["a", "b"]})
+    combiner = {"@misc": "spacy_eat.Vote.v1", "odds": 1.0}
+    nlp.add_pipe("eat_fusion", config={"annotators": ["a", "b"], "combiner": combiner})
     return nlp
 
 
@@ -172,10 +174,10 @@ def test_the_entity_aligner_brings_it(aligned):
         ]
         assert [span.text for span in doc.spans["eat_source_tagger"]] == ["京都"]
         assert [span.text for span in doc.spans["eat"]] == ["府"]
-        assert doc.ents[0]._.eat_score == pytest.approx(
-            doc.spans["eat_source_tagger"].attrs["scores"][0], abs=1e-4
-        )
-        assert doc.ents[1]._.eat_score == pytest.approx(0.8)
+        alone = [doc.spans["eat_source_tagger"].attrs["scores"][0], 0.8]  # each has what the other has not
+        odds = [score / (1.0 - score) for score in alone]
+        expected = [ODDS * one / (1.0 + ODDS * one) for one in odds]
+        assert [ent._.eat_score for ent in doc.ents] == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_sentence_that_failed_has_what_the_tagger_found(aligned):
