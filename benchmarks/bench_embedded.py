@@ -1,11 +1,13 @@
 """The embedded LLM: load time, tokens per second, seconds per name, and
 whether batches change answers.
 
-    python -m benchmarks.bench_embedded --sentences 40 --threads 2
+    python -m benchmarks.bench_embedded --sentences 40 --threads 2 [--ctranslate2 FOLDER]
 
-Translated are Chinese news sentences; the names looked for are the gold English
-ones of the Chinese PUD half. Prompts are those of the default tasks: with
-few-shot examples where the model has no adapter.
+With a folder, the same model in 8 bits by CTranslate2 too, converted to there if it is empty: text by text,
+and then in batches as it likes to have them.
+
+Translated are Chinese news sentences; the names looked for are the gold English ones of the Chinese PUD half.
+Prompts are those of the default tasks: with few-shot examples where the model has no adapter.
 """
 
 import argparse
@@ -13,15 +15,20 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from spacy_eat.corpora import read
+from spacy_eat.llm.ctranslate2 import make_ctranslate2
 from spacy_eat.llm.embedded import make_embedded
 from spacy_eat.llm.forms import AlignmentForm
 from spacy_eat.llm.local import LocalBackend
 from spacy_eat.llm.prompts import Prompt
 from spacy_eat.llm.tasks.alignment import make_alignment_task
 from spacy_eat.llm.tasks.translation import make_translation_task
+from spacy_eat.weights.gemma import find_adapter, model_dir
 
 DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -50,19 +57,36 @@ def timed(model: LocalBackend, asked: list[Prompt]) -> tuple[list[str], float, i
     return answers, time.perf_counter() - start, model.usage.completion_tokens - before
 
 
+def converted(folder: Path, adapter: str | None) -> str:
+    """RETURNS (str): The folder, with the embedded LLM for CTranslate2 in it."""
+    if not (folder / "model.bin").is_file():
+        from ctranslate2.converters import TransformersConverter
+
+        class Converter(TransformersConverter):
+            def load_model(self, model_class: Any, name: str, dtype: Any = None, **settings: Any) -> Any:
+                return model_class.from_pretrained(name, torch_dtype=dtype, **settings)  # `dtype` is newer
+
+        source = model_dir(find_adapter(adapter))
+        Converter(str(source), copy_files=["tokenizer.json"]).convert(
+            str(folder), quantization="int8_float32", force=True
+        )
+    return str(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sentences", type=int, default=40)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16, 32])
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--adapter", default="default", help='folder, "default" or "none"')
+    parser.add_argument("--ctranslate2", type=Path, help="folder for the converted model")
     args = parser.parse_args()
     texts, names = prompts(args.sentences)
     asked = sum(len(p.completion.names) for p in names if isinstance(p.completion, AlignmentForm))
-    settings = {
+    settings: dict[str, Any] = {
         "adapter": None if args.adapter == "none" else args.adapter,
         "dtype": args.dtype,
         "threads": args.threads,
@@ -77,10 +101,23 @@ def main() -> None:
     print(f"load (torch and transformers imported, model prepared)  {statistics.median(seconds):.2f} s")
     busy = os.getloadavg()[0]
     print(f"{len(texts)} sentences, {asked} names, {args.threads} threads, load average {busy:.1f}\n")
-    print("batch  tokens/s  s/sentence  s/name   translations  best answer  all answers")
+    engines: list[tuple[str, Callable[[], LocalBackend]]] = [
+        (f"torch {size:>5}", partial(make_embedded, batch_size=size, **settings)) for size in args.batch_sizes
+    ]
+    if args.ctranslate2 is not None:
+        make = partial(
+            make_ctranslate2,
+            converted(args.ctranslate2, settings["adapter"]),
+            form="completion",
+            tuned=settings["adapter"] is not None,
+            threads=args.threads,
+            cache=None,
+        )
+        engines += [("ct2       1", make), ("ct2  padded", partial(make, batch_invariant=False))]
+    print("batch        tokens/s  s/sentence  s/name   translations  best answer  all answers")
     first: tuple[list[str], list[str]] | None = None
-    for size in args.batch_sizes:
-        model = make_embedded(batch_size=size, **settings)
+    for title, make in engines:
+        model = make()
         model.generate([texts[0], names[0]])  # the examples' keys and values
         translations, spent, tokens = timed(model, texts)
         answers, aligning, _ = timed(model, names)
@@ -90,10 +127,10 @@ def main() -> None:
         best = sum(a[:1] and a[0][0] == b[0][0] for a, b in zip(mine, theirs, strict=True))
         every = sum([t for t, _ in a] == [t for t, _ in b] for a, b in zip(mine, theirs, strict=True))
         print(
-            f"{size:>5}  {tokens / spent:>8.1f}  {spent / len(texts):>10.2f}  {aligning / asked:>6.3f}  "
+            f"{title:<11}  {tokens / spent:>8.1f}  {spent / len(texts):>10.2f}  {aligning / asked:>6.3f}  "
             f"{same:>8}/{len(texts):<5} {best:>6}/{asked:<5} {every:>6}/{asked}"
         )
-    print("\nThe last three columns: answers that are the same as with the first batch size.")
+    print("\nThe last three columns: answers that are the same as with the first row.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def make_embedded(
     beam_width: int = 6,
     check_weight: float = 0.4,
     draft: bool = True,
-    batch_size: int = 16,
+    batch_size: int = 32,
     max_batch_tokens: int = 4096,
     device: str = "auto",
     dtype: Dtype = "auto",

@@ -6,11 +6,12 @@ generates or chooses. An engine knows tokens only.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, get_args
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -159,6 +160,10 @@ class Job:
     drafted: int = 0
 
 
+# Loaded models by what they are. Each is here as long as a backend has it.
+ENGINES: WeakValueDictionary[Hashable, Engine] = WeakValueDictionary()
+
+
 class LocalBackend(Backend):
     """A model in this process. Copies and pickles carry no weights: each process loads its own."""
 
@@ -237,14 +242,19 @@ class LocalBackend(Backend):
         }
 
     def load(self) -> "Loaded":
-        """Load the model, if it isn't, and prepare it, if it is the first time.
+        """Load the model, if it isn't, and prepare it, if it is the first time. Where another backend in this
+        process has the same one loaded, as the translator's and the aligner's are by default, it is shared.
 
         RETURNS (Loaded): The model, with what puts prompts in its tokens.
         RAISES (ImportError): A library is missing.
         RAISES (ValueError, OSError): The model can't be loaded.
         """
         if self._loaded is None:
-            self._loaded = Loaded(self.model.load(self.settings), self)
+            key = (self.model, json.dumps(self._model_identity), self.settings, self.form)
+            engine = ENGINES.get(key)
+            if engine is None:
+                engine = ENGINES[key] = self.model.load(self.settings)
+            self._loaded = Loaded(engine, self)
         return self._loaded
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Response]:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,12 @@ from ..weights.devices import choose_dtype, torch_threads
 from .decoding import MARGIN, Question, SpanSearch, TokenTree, find_loop, within_memory
 from .local import EngineSettings, Generated, is_out_of_memory
 from .placing import ForcedText, Pair, place_markers
+from .rough_head import make_rough_head
 
 if TYPE_CHECKING:  # takes seconds to import
     import torch
+
+    from .rough_head import RoughHead
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +186,10 @@ class Decoder(SpanSearch):
         self.fewest = steady or 1  # rows of a matrix product
         self._heads: dict[bytes, Any] = {}
 
+    @cached_property
+    def _rough_head(self) -> "RoughHead | None":
+        return make_rough_head(self.model.lm_head)
+
     def compute(self, trees: Sequence[TokenTree]) -> list["torch.Tensor"]:
         """Compute the new tokens of all trees, in one step.
 
@@ -251,8 +258,9 @@ class Decoder(SpanSearch):
     def likeliest(self, hidden: "torch.Tensor", barred: Sequence[Sequence[int]]) -> list[int]:
         """The next token of each text.
 
-        The vocabulary head is computed as is fastest for so many rows, and what is nearly as likely as the
-        likeliest once more, by itself and in float64. So nothing depends on how products are rounded.
+        The vocabulary head is computed as is fastest, in 8 bits where the processor likes them, and what is
+        nearly as likely as the likeliest once more, by itself and in float64. So nothing depends on how
+        products are rounded.
 
         hidden (Tensor): Last hidden states, shape (texts, hidden size).
         barred (Sequence[Sequence[int]]): Tokens that each text does not go on with.
@@ -262,20 +270,25 @@ class Decoder(SpanSearch):
         from torch.nn.functional import linear
 
         head = self.model.lm_head
-        close = CLOSE if head.weight.dtype == torch.float32 else CLOSE_IN_HALF
         with torch.no_grad():
-            logits = linear(hidden, head.weight, head.bias).float()
+            if self._rough_head is not None:
+                logits, close = self._rough_head(hidden)
+            else:
+                logits, close = linear(hidden, head.weight, head.bias).float(), None
             for row, tokens in enumerate(barred):
                 if tokens:
                     logits[row, list(tokens)] = -torch.inf
-            best, chosen = logits.max(dim=-1)
-            near = logits >= (best - close * best.abs())[:, None]
-            for row in (near.sum(dim=-1) > 1).nonzero()[:, 0].tolist():
-                ties = near[row].nonzero()[:, 0]
-                exact = head.weight[ties].double() @ hidden[row].double()
-                exact = exact if head.bias is None else exact + head.bias[ties].double()
-                chosen[row] = ties[exact.argmax()]
-        result: list[int] = chosen.tolist()
+            best = logits.amax(dim=-1)
+            if close is None:
+                close = best.abs() * (CLOSE if head.weight.dtype == torch.float32 else CLOSE_IN_HALF)
+            rows, words = (logits >= (best - close)[:, None]).nonzero(as_tuple=True)
+            result = []
+            for row, near in enumerate(words.split(rows.bincount(minlength=len(hidden)).tolist())):
+                if len(near) > 1:
+                    exact = head.weight[near].double() @ hidden[row].double()
+                    exact = exact if head.bias is None else exact + head.bias[near].double()
+                    near = near[exact.argmax()]
+                result.append(int(near))
         return result
 
     def _head(self, vocabulary: np.ndarray) -> Any:

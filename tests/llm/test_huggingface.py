@@ -1,7 +1,9 @@
 """Any model of transformers, against transformers itself."""
 
+import gc
 import json
 import logging
+import weakref
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -282,6 +284,24 @@ def test_models_without_trees_choose_alike(
         assert parse_names(a) == parse_names(b)
         scores = zip(chain(*json.loads(a)), chain(*json.loads(b)), strict=True)
         assert all(x == pytest.approx(y, abs=1e-3) for (_, x), (_, y) in scores)
+
+
+def test_a_model_that_is_loaded_is_shared(tmp_path: Path) -> None:
+    """By translator and aligner, say; not by those that compute otherwise, nor once its files changed."""
+    folder = save_model(tmp_path / "model")
+    first = make(folder)
+    engine = first.load().engine
+    assert make(folder, max_tokens=9).load().engine is engine
+    others = [{"dtype": "bfloat16"}, {"batch_tokens": 50}, {"beam_width": 2}, {"form": "completion"}]
+    assert all(make(folder, **settings).load().engine is not engine for settings in others)
+    save_model(folder, seed=1)
+    changed = make(folder)
+    assert changed.load().engine is not engine
+    assert ask(changed, translations()) != ask(first, translations())
+    kept = weakref.ref(engine)
+    del engine, first
+    gc.collect()
+    assert kept() is None
 
 
 def test_form_and_template_variables(chat_dir: Path) -> None:
