@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ from thinc.api import Config
 
 from ..alignment.resolve import Mentions, resolve
 from ..evaluation.scores import score_entities
+from ..pipelines import blank
 from ..records import (
+    FUSED,
     count_usage,
     install_extensions,
     needs_alignment,
@@ -23,10 +26,11 @@ from ..records import (
     set_failure,
     texts_of,
 )
+from ..taggers.pipeline import EMBEDDED
 from ..types import Aligner, Combiner, Failure, Options, Sentence, SentenceRecord, Span, Tagger, Text
 from .failures import OnError, tell, warn_once
-from .fusion import fuse
-from .placement import OffBoundary, place
+from .fusion import annotations_of, fuse
+from .placement import OffBoundary, place, set_group
 from .roles import fault, in_batch, misplaced
 from .source_tagger import SPANS_KEY, SourceTagger
 
@@ -63,6 +67,8 @@ min_similarity = 0.8
 [eat_entity_aligner.aligner.model]
 @llm_models = "spacy_eat.Embedded.v1"
 """
+
+ENGLISH = "english"  # span group of the English NER, on docs of the English
 
 # Settings of version 0.1, and where they are now.
 MOVED = {
@@ -126,7 +132,8 @@ def make_aligner(
         once for each cause; "raise" raises an error after the batch.
     source_tagger (Optional[str]): A tagger that reads the source itself, whose entities are combined with
         the aligned ones: "embedded", or a folder, as of `eat_source_tagger`. It is left out where it does
-        not know all labels of the English tagger. None: the aligned entities alone.
+        not know all labels of the English tagger. It reads the English too where `tagger.name` is "embedded".
+        None: the aligned entities alone.
     combiner (Combiner): Makes one list of the two: `spacy_eat.Vote.v1` or another combiner. Not used
         without a tagger on the source.
     task, model, english, min_similarity (Any): Settings of version 0.1, which have moved.
@@ -155,6 +162,12 @@ def make_aligner(
         else SourceTagger(nlp.vocab, name, weights=source_tagger, split_tokens=off_boundary == "split"),
         combiner=combiner,
     )
+
+
+@cache
+def _english() -> Language:
+    """Makes docs of English texts."""
+    return blank("en")
 
 
 class _Job(NamedTuple):
@@ -267,7 +280,7 @@ class EatEntityAligner(Pipe):
         try:
             if not set(self.labels) <= set(tagger.labels):
                 return False
-            tagger.annotate(docs)
+            tagger.annotate(docs, self.labels)
         except (ImportError, OSError, ValueError) as error:
             if self.on_error == "raise":
                 raise
@@ -282,7 +295,7 @@ class EatEntityAligner(Pipe):
     def _align(self, docs: Sequence[Doc]) -> None:
         fusing = self._tag_source(docs)
         jobs = [job for doc in docs for job in self._jobs(doc)]
-        tagged = self._tag(jobs)
+        tagged = self._tag(jobs, fusing)
         found = self._find_options(tagged)
         approximate: Counter[int] = Counter()
         for (job, sentence), options in zip(tagged, found, strict=True):
@@ -317,10 +330,10 @@ class EatEntityAligner(Pipe):
         for record, text in zip(records, texts_of(doc, records), strict=True):
             yield _Job(doc, record, Text(text, doc.lang_), Text(record["english"] or "", "en"))
 
-    def _tag(self, jobs: Sequence[_Job]) -> list[tuple[_Job, Sentence]]:
+    def _tag(self, jobs: Sequence[_Job], fusing: bool) -> list[tuple[_Job, Sentence]]:
         """The sentences with the entities of their English, less those where that failed."""
         tagged = []
-        found = in_batch(self.tagger, [job.english for job in jobs])
+        found = self._tag_english([job.english for job in jobs], fusing)
         for job, entities in zip(jobs, found, strict=True):
             if not isinstance(entities, Failure):
                 entities = self._check_entities(job.english, entities)
@@ -329,6 +342,25 @@ class EatEntityAligner(Pipe):
             else:
                 tagged.append((job, Sentence(job.source, job.english, entities)))
         return tagged
+
+    def _tag_english(self, texts: Sequence[Text], fusing: bool) -> Sequence[Sequence[Span] | Failure]:
+        """What is found in English texts. The tagger on the source reads any language: what it finds is
+        combined with what the English NER of this package does, which is the weaker one of the two."""
+        found = in_batch(self.tagger, texts)
+        source_tagger, combiner = self.source_tagger, self.combiner
+        own = getattr(self.tagger, "name", None) == EMBEDDED
+        if not (fusing and own) or source_tagger is None or combiner is None:
+            return found
+        docs = [_english().make_doc(text.string) for text in texts]
+        source_tagger.annotate(docs, self.labels)
+        for doc, spans in zip(docs, found, strict=True):
+            if not isinstance(spans, Failure):
+                set_group(doc, spans, ENGLISH)
+                fuse(doc, [ENGLISH, SPANS_KEY], combiner)
+        return [
+            spans if isinstance(spans, Failure) else annotations_of(doc, [FUSED])[FUSED]
+            for doc, spans in zip(docs, found, strict=True)
+        ]
 
     def _check_entities(self, english: Text, entities: Sequence[Span]) -> Sequence[Span] | Failure:
         """What the tagger gave for a text, or what is wrong with it."""

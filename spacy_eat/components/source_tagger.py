@@ -5,7 +5,7 @@ projected onto parallel text: direct transfer (Wu and Dredze 2019, arXiv 1904.09
 with its probabilities, so that others can weigh it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -157,13 +157,15 @@ class SourceTagger(Pipe):
         """RETURNS (Tuple[str, ...]): The entity labels. They are known before the weights are loaded."""
         return tuple(srsly.read_json(self._folder / "cfg")["labels"])
 
-    def annotate(self, docs: Sequence[Doc]) -> None:
+    def annotate(self, docs: Sequence[Doc], labels: Collection[str] | None = None) -> None:
         """Set the span group of docs, and not their entities.
 
         docs (Sequence[Doc]): The docs.
+        labels (Optional[Collection[str]]): Those of the entities to set, None for all.
         """
         for doc, found in zip(docs, self._predict(docs), strict=True):
-            self.classifier.set_spans(doc, found)
+            wanted = [entity for entity in found.entities if labels is None or entity.label in labels]
+            self.classifier.set_spans(doc, found._replace(entities=wanted))
 
     def _predict(self, docs: Sequence[Doc]) -> list[Tagged]:
         """What is found in docs, by their tokens, some of which are split for it."""

@@ -180,6 +180,40 @@ def test_the_entity_aligner_brings_it(aligned):
         assert [ent._.eat_score for ent in doc.ents] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("embedded", ["Kyoto", "Fu"]), ("en_core_web_trf", ["Fu"])], ids=["own", "other"]
+)
+def test_the_tagger_reads_the_english_beside_the_ner_of_this_package(aligned, monkeypatch, name, expected):
+    """It knows English better than that one. A pipeline of the user's own is the only one to read it."""
+
+    class Named(English):
+        pass
+
+    Named.name = name
+    asked = []
+
+    class Asked(Aligner):
+        def __call__(self, sentences):
+            asked.extend(entity for sentence in sentences for entity in sentence.names())
+            return [[Options()] * len(sentence.entities) for sentence in sentences]
+
+    nlp, doc = aligned(tagger=Named(), aligner=Asked())
+    tagger = nlp.get_pipe("eat_entity_aligner").source_tagger
+    annotate = tagger.annotate
+
+    def find_kyoto(docs, labels):
+        annotate(docs, labels)
+        for doc in docs:
+            if doc.lang_ == "en":
+                spans = [doc.char_span(0, 5, label="LOC")]
+                doc.spans["eat_source_tagger"] = SpanGroup(doc, spans=spans, attrs={"scores": [0.9]})
+
+    monkeypatch.setattr(tagger, "annotate", find_kyoto)
+    nlp(doc)
+    assert asked == expected
+    assert [entity["text"] for entity in doc._.eat["sentences"][0]["entities"]] == expected
+
+
 def test_a_sentence_that_failed_has_what_the_tagger_found(aligned):
     nlp, doc = aligned(aligner=Aligner(Failure("no answer")))
     doc = nlp(doc)
@@ -195,6 +229,17 @@ def test_labels_that_the_tagger_does_not_know_leave_it_out(aligned):
     doc = nlp(doc)
     assert [ent.text for ent in doc.ents] == ["府"]
     assert set(doc.spans) == {"eat"}
+
+
+def test_labels_that_are_not_wanted_are_not_found_in_the_source_either(aligned):
+    class Persons(English):
+        labels = ("PER",)
+
+    nlp, doc = aligned(tagger=Persons())
+    nlp.get_pipe("eat_entity_aligner").source_tagger.labels = ("LOC", "PER")
+    doc = nlp(doc)
+    assert [ent.text for ent in doc.ents] == ["府"]  # whatever the tagger gives is set
+    assert list(doc.spans["eat_source_tagger"]) == []
 
 
 def test_without_a_tagger_on_the_source_there_is_a_warning(aligned, tmp_path, caplog):
