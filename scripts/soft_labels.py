@@ -18,7 +18,7 @@ import srsly
 from spacy.language import Language
 from wasabi import msg
 
-from spacy_eat.weights import SOURCE_TAGGER
+from spacy_eat.weights import EN_NER
 
 RAW, SOFT, TRAINING = Path("corpus/raw"), Path("corpus/soft"), Path("training")
 ENGLISH = TRAINING / "en_fused"
@@ -28,7 +28,7 @@ CHARACTERS = {"@tokenizers": "spacy_eat.ClusterTokenizer.v1"}
 def english(tagger: str) -> Language:
     """What finds names in English: the English NER and the tagger, combined."""
     nlp = spacy.blank("en")
-    own = spacy.load(SOURCE_TAGGER.parent / "en_ner")
+    own = spacy.load(EN_NER)
     nlp.add_pipe("ner", source=own)
     nlp.add_pipe("eat_source_tagger", config={"weights": tagger, "mixed_precision": True})
     nlp.add_pipe("eat_fusion", config={"annotators": ["ner", "eat_source_tagger"]})

@@ -19,11 +19,11 @@ from thinc.util import has_gpu
 from ..llm.cache import RequestCache, digest
 from ..optional import missing
 from ..types import Span, Text
+from ..weights import EN_NER
 from ..weights.prepare import fingerprint
 
 EMBEDDED = "embedded"
 _Entity = tuple[str, int, int, float]  # label, start, end, score
-_OWN = Path(__file__).parents[1] / "weights" / "en_ner"
 
 
 class EnglishPipeline:
@@ -157,7 +157,7 @@ class EnglishPipeline:
 
         RAISES (ValueError): If there is no such pipeline."""
         if self.name == EMBEDDED:
-            return _OWN
+            return EN_NER
         if is_package(self.name):
             return self.name
         if Path(self.name).exists():
