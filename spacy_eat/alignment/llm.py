@@ -23,7 +23,7 @@ MAX_PLACES = 32  # of one answer: more are hardly needed
 # (python -m benchmarks.calibration).
 TEMPERATURE = 2.0
 # What another aligner finds with less probability, the LLM is asked for too: about one name in ten sentences.
-ASK_BELOW = 0.4
+ASK_BELOW = 0.35
 
 
 class LLMAligner:
