@@ -4,7 +4,7 @@ import pytest
 import spacy
 
 from spacy_eat.alignment.cascade import CascadeAligner, make_cascade_aligner
-from spacy_eat.alignment.llm import make_llm_aligner
+from spacy_eat.alignment.llm import ASK_BELOW, make_llm_aligner
 from spacy_eat.llm.tasks.alignment import make_alignment_task
 from spacy_eat.types import Failure, Options, Sentence, Span, Text
 
@@ -99,7 +99,8 @@ def test_an_aligner_that_cannot_be_used_leaves_all_to_the_next(caplog):
 
 
 def test_the_llm_is_asked_for_what_the_first_aligner_is_not_certain_of():
-    first = Scripted(Lenovo_Group=0.9, Liu_Chuanzhi=0.41, Beijing=0.39)
+    surer, less_sure = ASK_BELOW + 0.01, ASK_BELOW - 0.01
+    first = Scripted(Lenovo_Group=0.9, Liu_Chuanzhi=surer, Beijing=less_sure)
     asked = []
 
     def model(prompts):
@@ -108,7 +109,7 @@ def test_the_llm_is_asked_for_what_the_first_aligner_is_not_certain_of():
 
     aligner = make_llm_aligner(make_alignment_task(), model, first=first)
     [options] = aligner([sentence()])
-    assert scores(options)[:2] == [0.9, 0.41] and scores(options)[3] == 1.0
+    assert scores(options)[:2] == [0.9, surer] and scores(options)[3] == 1.0
     assert len(asked) == 1
     with pytest.raises(ValueError, match=r"ask_below = 1\.5"):
         make_llm_aligner(make_alignment_task(), model, first=first, ask_below=1.5)
