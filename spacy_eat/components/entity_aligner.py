@@ -349,7 +349,7 @@ class EatEntityAligner(Pipe):
         found = in_batch(self.tagger, texts)
         source_tagger, combiner = self.source_tagger, self.combiner
         own = getattr(self.tagger, "name", None) == EMBEDDED
-        if not (fusing and own) or source_tagger is None or combiner is None:
+        if not (texts and fusing and own) or source_tagger is None or combiner is None:
             return found
         docs = [_english().make_doc(text.string) for text in texts]
         source_tagger.annotate(docs, self.labels)

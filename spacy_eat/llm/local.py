@@ -6,6 +6,7 @@ generates or chooses. An engine knows tokens only.
 
 import json
 import math
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ class Job:
     drafted: int = 0
 
 
-# Loaded models by what they are. Each is here as long as a backend has it.
+# Loaded models by what they are, and by thread, as no two may compute with one at a time. Each is here as
+# long as a backend has it.
 ENGINES: WeakValueDictionary[Hashable, Engine] = WeakValueDictionary()
 
 
@@ -242,15 +244,16 @@ class LocalBackend(Backend):
         }
 
     def load(self) -> "Loaded":
-        """Load the model, if it isn't, and prepare it, if it is the first time. Where another backend in this
-        process has the same one loaded, as the translator's and the aligner's are by default, it is shared.
+        """Load the model, if it isn't, and prepare it, if it is the first time. Where another backend of this
+        thread has the same one loaded, as the translator's and the aligner's are by default, it is shared.
 
         RETURNS (Loaded): The model, with what puts prompts in its tokens.
         RAISES (ImportError): A library is missing.
         RAISES (ValueError, OSError): The model can't be loaded.
         """
         if self._loaded is None:
-            key = (self.model, json.dumps(self._model_identity), self.settings, self.form)
+            known = json.dumps(self._model_identity)
+            key = (self.model, known, self.settings, self.form, threading.get_ident())
             engine = ENGINES.get(key)
             if engine is None:
                 engine = ENGINES[key] = self.model.load(self.settings)

@@ -294,7 +294,9 @@ class Decoder(SpanSearch):
                 close = best.abs() * (CLOSE if head.weight.dtype == torch.float32 else CLOSE_IN_HALF)
             result = []
             for row, near in enumerate(_at_least(logits, best - close)):
-                if len(near) > 1:
+                if not len(near):  # there is a NaN, which nothing is compared with
+                    near = logits[row].argmax()
+                elif len(near) > 1:
                     exact = head.weight[near].double() @ hidden[row].double()
                     exact = exact if head.bias is None else exact + head.bias[near].double()
                     near = near[exact.argmax()]

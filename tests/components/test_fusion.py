@@ -212,6 +212,8 @@ def test_the_tagger_reads_the_english_beside_the_ner_of_this_package(aligned, mo
     nlp(doc)
     assert asked == expected
     assert [entity["text"] for entity in doc._.eat["sentences"][0]["entities"]] == expected
+    nlp(doc)  # nothing is left to be read
+    assert asked == expected
 
 
 def test_a_sentence_that_failed_has_what_the_tagger_found(aligned):

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -287,11 +288,13 @@ def test_models_without_trees_choose_alike(
 
 
 def test_a_model_that_is_loaded_is_shared(tmp_path: Path) -> None:
-    """By translator and aligner, say; not by those that compute otherwise, nor once its files changed."""
+    """By translator and aligner, say; not by other threads or settings, nor once its files changed."""
     folder = save_model(tmp_path / "model")
     first = make(folder)
     engine = first.load().engine
     assert make(folder, max_tokens=9).load().engine is engine
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: make(folder).load().engine).result() is not engine
     others = [{"dtype": "bfloat16"}, {"batch_tokens": 50}, {"beam_width": 2}, {"form": "completion"}]
     assert all(make(folder, **settings).load().engine is not engine for settings in others)
     save_model(folder, seed=1)

@@ -364,3 +364,11 @@ def test_near_ties_are_decided_without_rounding(dtype):
     plain = torch.nn.functional.linear(rows, model.lm_head.weight).float()
     plain[:, END] = -torch.inf
     assert plain.argmax(dim=-1).tolist() != expected  # rounding would have decided otherwise
+
+
+def test_a_model_that_overflows_says_something():
+    """Logits that are no numbers, as half precision makes them of a model that was not made for it."""
+    model = tiny_model()
+    decoder = Decoder(model)
+    rows = torch.full((2, 32), torch.nan)
+    assert all(0 <= token < VOCABULARY for token in decoder.likeliest(rows, [[END]] * 2))
