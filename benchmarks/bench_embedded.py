@@ -28,7 +28,8 @@ from spacy_eat.llm.local import LocalBackend
 from spacy_eat.llm.prompts import Prompt
 from spacy_eat.llm.tasks.alignment import make_alignment_task
 from spacy_eat.llm.tasks.translation import make_translation_task
-from spacy_eat.weights.gemma import find_adapter, model_dir
+from spacy_eat.weights.gemma import model_dir
+from tests.llm.tiny import convert
 
 DATA = Path(os.environ.get("SPACY_EAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -55,22 +56,6 @@ def timed(model: LocalBackend, asked: list[Prompt]) -> tuple[list[str], float, i
     start = time.perf_counter()
     answers = [str(answer) for answer in next(iter(model([asked])))]
     return answers, time.perf_counter() - start, model.usage.completion_tokens - before
-
-
-def converted(folder: Path, adapter: str | None) -> str:
-    """RETURNS (str): The folder, with the embedded LLM for CTranslate2 in it."""
-    if not (folder / "model.bin").is_file():
-        from ctranslate2.converters import TransformersConverter
-
-        class Converter(TransformersConverter):
-            def load_model(self, model_class: Any, name: str, dtype: Any = None, **settings: Any) -> Any:
-                return model_class.from_pretrained(name, torch_dtype=dtype, **settings)  # `dtype` is newer
-
-        source = model_dir(find_adapter(adapter))
-        Converter(str(source), copy_files=["tokenizer.json"]).convert(
-            str(folder), quantization="int8_float32", force=True
-        )
-    return str(folder)
 
 
 def main() -> None:
@@ -105,9 +90,12 @@ def main() -> None:
         (f"torch {size:>5}", partial(make_embedded, batch_size=size, **settings)) for size in args.batch_sizes
     ]
     if args.ctranslate2 is not None:
+        if not (args.ctranslate2 / "model.bin").is_file():
+            source = model_dir(settings["adapter"])
+            convert(source, args.ctranslate2, quantization="int8_float32", force=True)
         make = partial(
             make_ctranslate2,
-            converted(args.ctranslate2, settings["adapter"]),
+            str(args.ctranslate2),
             form="completion",
             tuned=settings["adapter"] is not None,
             threads=args.threads,

@@ -22,7 +22,7 @@ MAX_PLACES = 32  # of one answer: more are hardly needed
 # held-out names of Chinese and Japanese, and on as many that a text does not have
 # (python -m benchmarks.calibration).
 TEMPERATURE = 2.0
-# What another aligner finds with less probability, the LLM is asked for too: about one name in ten sentences.
+# What another aligner finds with less probability, the LLM is asked for too: in one sentence of fourteen.
 ASK_BELOW = 0.35
 
 

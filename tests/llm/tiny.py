@@ -56,14 +56,16 @@ def save_model(folder: Path, *, template: str | None = TEMPLATE, seed: int = 0, 
     return folder
 
 
-def convert(source: Path, target: Path) -> Path:
+def convert(source: Path, target: Path, **options: Any) -> Path:
+    """Convert a model for CTranslate2. Options are those of its converter."""
     from ctranslate2.converters import TransformersConverter
 
     class Converter(TransformersConverter):
         def load_model(self, model_class: Any, name: str, dtype: Any = None, **settings: Any) -> Any:
             return model_class.from_pretrained(name, torch_dtype=dtype, **settings)  # `dtype` is newer
 
-    Converter(str(source), copy_files=["tokenizer.json", "tokenizer_config.json"]).convert(str(target))
+    converter = Converter(str(source), copy_files=["tokenizer.json", "tokenizer_config.json"])
+    converter.convert(str(target), **options)
     template = source / "chat_template.jinja"
     if template.is_file():
         (target / template.name).write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
